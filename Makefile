@@ -1,0 +1,86 @@
+# `make help` lists the commands. All of them work from a fresh clone: what they need, they set up.
+
+VENV := .venv
+BIN := $(VENV)/bin
+# Written last, so that an interrupted set-up is not mistaken for a finished one. Holds the name and
+# checksum of the lock that was installed.
+STAMP := $(VENV)/installed-lock
+
+# A python3.11 that runs, else python3. Another one: `make setup PYTHON=/path/to/python3.12`.
+PYTHON ?= $(shell python3.11 -c '' 2>/dev/null && echo python3.11 || echo python3)
+# The lock in use stays in use: `make setup LOCK=requirements-cuda.lock` is said once.
+LOCK ?= $(or $(firstword $(shell cat $(STAMP) 2>/dev/null)),requirements.lock)
+INSTALLED = [ "$$(cat $(STAMP) 2>/dev/null)" = "$(LOCK) $$(cksum <$(LOCK))" ]
+# Of two set-ups at once the second waits for the first (where there is flock, as on Linux).
+ONE_AT_A_TIME := $(shell command -v flock >/dev/null 2>&1 && echo flock pyproject.toml)
+
+GIN_FILE ?= breakout.gin
+PYTEST_ARGS ?=
+UV_VERSION := 0.13.9
+LOCK_ARGS ?=
+
+.DEFAULT_GOAL := help
+
+.PHONY: help
+help: ## Show this list
+	@sed -n 's/^\([a-z-]*\):.*## /\1|/p' $(MAKEFILE_LIST) | while IFS='|' read -r name text; do \
+		printf '  make %-12s %s\n' "$$name" "$$text"; done
+
+.PHONY: setup
+setup: ## Make .venv from the lock (LOCK=requirements-cuda.lock for NVIDIA cards on Linux)
+	@$(INSTALLED) || $(ONE_AT_A_TIME) $(MAKE) --no-print-directory install LOCK=$(LOCK)
+
+# From scratch each time that it is needed: nothing of an interrupted or older one is left.
+.PHONY: install
+install:
+	@$(INSTALLED) || { set -e; \
+	$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' || { \
+		echo "This needs Python 3.11, 3.12 or 3.13, and $(PYTHON) is $$($(PYTHON) --version 2>&1)." \
+			"Install one of them, or name it: make setup PYTHON=/path/to/python3.11" >&2; exit 1; }; \
+	echo "Installing $(LOCK) into $(VENV): a few minutes, 3 GB of disk."; \
+	$(PYTHON) -m venv --clear $(VENV); \
+	$(BIN)/python -m pip install --disable-pip-version-check --no-deps --require-hashes -r $(LOCK); \
+	echo "$(LOCK) $$(cksum <$(LOCK))" >$(STAMP); }
+
+.PHONY: train
+train: setup ## Train (GIN_FILE=breakout.gin); the same command again continues the run
+	$(BIN)/python train.py --gin_file=$(GIN_FILE)
+
+.PHONY: test
+test: setup ## Run all tests (PYTEST_ARGS="-m 'not slow'" leaves the slow ones out)
+	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+.PHONY: check
+check: setup ## Check style, types and import direction
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+.PHONY: doctor
+doctor: setup ## Check that this machine can run GIN_FILE, and say how to mend what it lacks
+	$(BIN)/python -m dqn_breakout.doctor --gin_file=$(GIN_FILE)
+
+.PHONY: tensorboard
+tensorboard: setup ## Show the curves of all runs at http://localhost:6006
+	$(BIN)/tensorboard --logdir runs
+
+# The lock's versions stay where pyproject.toml allows; LOCK_ARGS=--upgrade takes the newest.
+.PHONY: lock
+lock: ## Make both locks again from pyproject.toml (LOCK_ARGS=--upgrade for newer versions)
+	@test -x .venv-lock/bin/uv || { $(PYTHON) -m venv --clear .venv-lock && \
+		.venv-lock/bin/python -m pip install --disable-pip-version-check --quiet uv==$(UV_VERSION); }
+	$(UV_COMPILE) --output-file requirements.lock --custom-compile-command "make lock" >/dev/null
+	$(UV_COMPILE) --output-file requirements-cuda.lock --extra cuda --constraints requirements.lock \
+		--custom-compile-command "$$(printf 'make lock\n# %s' $(CUDA_NOTE))" >/dev/null
+
+# Universal: one lock for each Python and platform of pyproject.toml. Wheels only: nothing is built.
+UV_COMPILE = .venv-lock/bin/uv pip compile pyproject.toml --group dev --universal \
+	--python-version 3.11 --no-build --emit-build-options --generate-hashes --no-annotate --quiet \
+	$(LOCK_ARGS)
+CUDA_NOTE := "With NVIDIA's libraries, for Linux on x86_64. Resolved, not yet run on such a machine."
+
+.PHONY: clean
+clean: ## Remove the environments and caches; runs stay
+	rm -rf .venv .venv-lock .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	find . -name __pycache__ -type d -not -path './runs/*' -prune -exec rm -rf {} +

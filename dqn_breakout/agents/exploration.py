@@ -1,0 +1,124 @@
+"""How the agent explores: the epsilon schedule, and policies whose random numbers are counted.
+
+TF-Agents' own epsilon-greedy and random policies draw from TensorFlow's stateful generators, which
+no checkpoint holds. These draw number n of a named stream at call n, so that a policy goes on after
+a restart as if it had never stopped.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import tensorflow as tf
+from tf_agents.policies import tf_policy
+from tf_agents.trajectories import policy_step
+from tf_agents.trajectories import time_step as ts
+
+from dqn_breakout import seeding
+
+
+def linear_epsilon(
+    env_steps: tf.Tensor, initial: float, final: float, decay_env_steps: int
+) -> tf.Tensor:
+    """Epsilon after some exploration: from `initial` to `final` in a straight line, then constant.
+
+    Args:
+        env_steps: Environment steps since the random fill, any number type, scalar.
+        initial: Epsilon at 0 environment steps.
+        final: Epsilon from `decay_env_steps` on.
+        decay_env_steps: Length of the line, in environment steps.
+
+    Returns:
+        Epsilon, float32 scalar.
+    """
+    # float64: at 10 million steps float32 no longer tells neighbouring steps apart.
+    passed = tf.cast(tf.maximum(env_steps, tf.zeros_like(env_steps)), tf.float64)
+    done = tf.minimum(passed / decay_env_steps, 1.0)
+    return tf.cast(initial + (final - initial) * done, tf.float32)
+
+
+class CountedPolicy(tf_policy.TFPolicy):
+    """A policy that owns a counted random stream.
+
+    Attributes:
+        calls: Position of the stream: how often the policy has acted, int64.
+    """
+
+    def __init__(self, time_step_spec: Any, action_spec: Any, seed: int, stream: str, name: str):
+        super().__init__(time_step_spec, action_spec, name=name)
+        self._key = seeding.stream_key(seed, stream)
+        self.calls = tf.Variable(0, dtype=tf.int64, name="calls")
+
+    def _next_seeds(self, number: int) -> tf.Tensor:
+        """As many fresh stateless seeds, int64 `(number, 2)`; one step along the stream."""
+        call = self.calls.assign_add(1)
+        return tf.random.split(tf.stack([tf.constant(self._key, tf.int64), call]), number)
+
+    def _random_actions(self, shape: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
+        spec = self.action_spec
+        return tf.random.stateless_uniform(
+            shape, seed, int(spec.minimum), int(spec.maximum) + 1, spec.dtype
+        )
+
+    def _variables(self) -> list[tf.Variable]:
+        return [self.calls]
+
+
+class RandomPolicy(CountedPolicy):
+    """Uniform random actions, for the random fill and as a baseline."""
+
+    def __init__(self, time_step_spec: Any, action_spec: Any, seed: int, stream: str):
+        """Builds the policy on the random stream `stream` of the run's seed."""
+        super().__init__(time_step_spec, action_spec, seed, stream, "RandomPolicy")
+
+    def _action(
+        self, time_step: ts.TimeStep, policy_state: Any, seed: Any = None
+    ) -> policy_step.PolicyStep:
+        seeds = self._next_seeds(1)
+        actions = self._random_actions(tf.shape(time_step.step_type), seeds[0])
+        return policy_step.PolicyStep(actions, policy_state)
+
+
+class EpsilonGreedyPolicy(CountedPolicy):
+    """The best action by the Q-network, or with probability epsilon a uniform random one.
+
+    Mnih et al. 2015, Algorithm 1. Each environment of the batch decides for itself.
+    """
+
+    def __init__(
+        self,
+        time_step_spec: Any,
+        action_spec: Any,
+        q_network: Any,
+        epsilon: Callable[[], tf.Tensor],
+        seed: int,
+        stream: str,
+    ):
+        """Builds the policy.
+
+        Args:
+            time_step_spec: Spec of the time steps to act on.
+            action_spec: Spec of one action, int32 scalar.
+            q_network: Gives action values, float32 `(B, actions)`.
+            epsilon: Gives the current epsilon, float32 scalar.
+            seed: The run's seed.
+            stream: The random stream's name.
+        """
+        super().__init__(time_step_spec, action_spec, seed, stream, "EpsilonGreedyPolicy")
+        self._q_network = q_network
+        self.epsilon = epsilon
+
+    def _action(
+        self, time_step: ts.TimeStep, policy_state: Any, seed: Any = None
+    ) -> policy_step.PolicyStep:
+        q_values, _ = self._q_network(time_step.observation, step_type=time_step.step_type)
+        greedy = tf.argmax(q_values, axis=-1, output_type=self.action_spec.dtype)
+        seeds = self._next_seeds(2)
+        shape = tf.shape(greedy)
+        explore = tf.random.stateless_uniform(shape, seeds[0]) < self.epsilon()
+        actions = tf.where(explore, self._random_actions(shape, seeds[1]), greedy)
+        return policy_step.PolicyStep(actions, policy_state)
+
+    def _variables(self) -> list[tf.Variable]:
+        return [*self._q_network.variables, self.calls]

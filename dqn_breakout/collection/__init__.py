@@ -1,0 +1,1 @@
+"""Playing to fill the replay buffer: drivers, their policies and observers."""

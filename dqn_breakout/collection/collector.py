@@ -1,0 +1,120 @@
+"""The drivers that play: a random fill, then collection by the agent's policy."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gin
+import tensorflow as tf
+from tf_agents.drivers.dynamic_step_driver import DynamicStepDriver
+from tf_agents.environments.tf_py_environment import TFPyEnvironment
+from tf_agents.trajectories import time_step as ts
+
+from dqn_breakout import config
+from dqn_breakout.agents.exploration import CountedPolicy
+
+# The random fill runs in pieces, so that progress shows and a stop is heeded.
+_FILL_PIECE_ENV_STEPS = 1_000
+
+
+class Collector:
+    """Steps the environment with one of two policies and shows every trajectory to observers.
+
+    Attributes:
+        random_fill_env_steps: Environment steps taken at random before training starts.
+        env_steps_per_iteration: Environment steps of one `collect`. Drivers count over all
+            environments of the batch and never take fewer; with several environments they may
+            take a few more.
+        time_step: Where the games stand.
+    """
+
+    def __init__(
+        self,
+        environment: TFPyEnvironment,
+        random_policy: CountedPolicy,
+        collect_policy: CountedPolicy,
+        observers: list[Any],
+        *,
+        random_fill_env_steps: int,
+        env_steps_per_iteration: int,
+    ):
+        """Builds both drivers.
+
+        Args:
+            environment: The environment to play.
+            random_policy: Acts during the random fill.
+            collect_policy: Acts after it.
+            observers: Callables that are given each trajectory: replay and metrics.
+            random_fill_env_steps: See the class.
+            env_steps_per_iteration: See the class.
+        """
+        self.random_fill_env_steps = random_fill_env_steps
+        self.env_steps_per_iteration = env_steps_per_iteration
+        self.time_step: ts.TimeStep | None = None
+        self._environment = environment
+        self._policies = {"random_policy": random_policy, "collect_policy": collect_policy}
+        piece = min(_FILL_PIECE_ENV_STEPS, random_fill_env_steps)
+        fill_driver = DynamicStepDriver(
+            environment, random_policy, observers, num_steps=piece
+        )
+        collect_driver = DynamicStepDriver(
+            environment, collect_policy, observers, num_steps=env_steps_per_iteration
+        )
+        # The drivers build their own loops; AutoGraph would only rewrite TF-Agents' Python.
+        self._fill = tf.function(fill_driver.run, autograph=False)
+        self._collect = tf.function(collect_driver.run, autograph=False)
+
+    def fill(self) -> None:
+        """Takes a piece of the random fill."""
+        self.time_step, _ = self._fill(self._current(), ())
+
+    def collect(self) -> None:
+        """Takes one iteration's environment steps with the collect policy."""
+        self.time_step, _ = self._collect(self._current(), ())
+
+    def variables(self) -> dict[str, tf.Variable]:
+        """Positions of the policies' random streams, by name."""
+        return {f"{name}_calls": policy.calls for name, policy in self._policies.items()}
+
+    def get_state(self) -> dict[str, Any]:
+        """The environment's state, as named arrays."""
+        self._current()
+        return self._environment.pyenv.get_state()
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        """Restores the environment to what `get_state` gave."""
+        pyenv = self._environment.pyenv
+        pyenv.set_state(state)
+        self.time_step = tf.nest.map_structure(tf.constant, pyenv.current_time_step())
+
+    def _current(self) -> ts.TimeStep:
+        if self.time_step is None:
+            self.time_step = self._environment.reset()
+        return self.time_step
+
+
+@gin.configurable
+def create_collector(
+    environment: TFPyEnvironment,
+    random_policy: CountedPolicy,
+    collect_policy: CountedPolicy,
+    observers: list[Any],
+    *,
+    random_fill_env_steps: int = gin.REQUIRED,
+    env_steps_per_iteration: int = gin.REQUIRED,
+) -> Collector:
+    """Builds the collector that gin describes; see `Collector`.
+
+    Raises:
+        UserError: A count is not a positive whole number.
+    """
+    config.positive_int("create_collector.random_fill_env_steps", random_fill_env_steps)
+    config.positive_int("create_collector.env_steps_per_iteration", env_steps_per_iteration)
+    return Collector(
+        environment,
+        random_policy,
+        collect_policy,
+        observers,
+        random_fill_env_steps=random_fill_env_steps,
+        env_steps_per_iteration=env_steps_per_iteration,
+    )

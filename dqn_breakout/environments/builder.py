@@ -1,0 +1,74 @@
+"""Builds the environment that gin describes: games, rules, frame stack, TFPyEnvironment."""
+
+from __future__ import annotations
+
+import gin
+from tf_agents.environments.tf_py_environment import TFPyEnvironment
+
+from dqn_breakout import config
+from dqn_breakout.environments.atari_environment import AtariEnvironment
+from dqn_breakout.environments.frame_stack import FrameStack4
+from dqn_breakout.environments.games import GamesBuilder
+
+
+@gin.configurable
+def create_environment(
+    seed: int,
+    stream: str,
+    *,
+    games: GamesBuilder = gin.REQUIRED,
+    game: str = gin.REQUIRED,
+    num_environments: int = gin.REQUIRED,
+    frame_skip: int = gin.REQUIRED,
+    noop_max: int = gin.REQUIRED,
+    sticky_action_probability: float = gin.REQUIRED,
+    max_episode_steps: int = gin.REQUIRED,
+    terminal_on_life_loss: bool = gin.REQUIRED,
+    fire_on_reset: bool = gin.REQUIRED,
+    render_mode: str | None = None,
+) -> TFPyEnvironment:
+    """Builds a `TFPyEnvironment` of preprocessed, stacked Atari games.
+
+    Observations are uint8 `(B, 84, 84, 4)`, rewards unclipped, episodes full games. Evaluation
+    calls this too and passes what its protocol fixes; gin gives the rest.
+
+    Args:
+        seed: The run's seed.
+        stream: The random stream that game seeds come from.
+        games: `@vector_games` (C++ threads) or `@python_games` (gymnasium, one by one).
+        game: The game's name as in gymnasium's id `ALE/<game>-v5`.
+        num_environments: How many games run side by side.
+        frame_skip: ALE frames per environment step. Skipping happens here alone: the emulator
+            itself runs with frameskip 1.
+        noop_max: At most so many no-op ALE frames open a game.
+        sticky_action_probability: Chance that an ALE frame repeats the action before.
+        max_episode_steps: Environment steps after which a game is truncated.
+        terminal_on_life_loss: Whether a lost life ends bootstrapping (discount 0).
+        fire_on_reset: Whether FIRE is pressed after a start and after such a lost life.
+        render_mode: None, "rgb_array" or "human".
+
+    Raises:
+        UserError: A value is out of range, or there is no such game.
+    """
+    name = "create_environment"
+    config.positive_int(f"{name}.num_environments", num_environments)
+    config.positive_int(f"{name}.frame_skip", frame_skip)
+    config.non_negative_int(f"{name}.noop_max", noop_max)
+    config.fraction(f"{name}.sticky_action_probability", sticky_action_probability)
+    config.positive_int(f"{name}.max_episode_steps", max_episode_steps)
+    environment = AtariEnvironment(
+        games(
+            game=game,
+            batch_size=num_environments,
+            frame_skip=frame_skip,
+            noop_max=noop_max,
+            sticky_action_probability=sticky_action_probability,
+            max_episode_steps=max_episode_steps,
+            render_mode=render_mode,
+        ),
+        seed,
+        stream,
+        terminal_on_life_loss=terminal_on_life_loss,
+        fire_on_reset=fire_on_reset,
+    )
+    return TFPyEnvironment(FrameStack4(environment))

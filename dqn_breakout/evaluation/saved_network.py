@@ -1,0 +1,135 @@
+"""A trained network from disk: its checkpoint and the configuration beside it, nothing else."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from dqn_breakout import checkpoint_files, config
+from dqn_breakout.environments.builder import create_environment
+from dqn_breakout.errors import UserError
+from dqn_breakout.evaluation.protocols import configured
+from dqn_breakout.networks.nature_cnn import create_q_network
+from dqn_breakout.run_directory import RunDirectory
+
+
+@dataclasses.dataclass(frozen=True)
+class SavedNetwork:
+    """A network as a checkpoint holds it.
+
+    Attributes:
+        q_network: The Q-network, with the checkpoint's weights.
+        checkpoint: Name of the checkpoint's folder.
+        env_steps: Environment steps that the run had taken.
+        train_steps: Train steps that the network had taken; None where the checkpoint has no count.
+    """
+
+    q_network: Any
+    checkpoint: str
+    env_steps: int
+    train_steps: int | None
+
+
+def run_of(checkpoint_dir: str | os.PathLike[str]) -> RunDirectory:
+    """The run directory that holds the given run, checkpoints folder or checkpoint.
+
+    Raises:
+        UserError: There is no such directory, or no run in it.
+    """
+    return RunDirectory.of_checkpoints(_absolute(checkpoint_dir))
+
+
+def load_network(checkpoint_dir: str | os.PathLike[str]) -> SavedNetwork:
+    """Parses the run's saved configuration and builds its network from the newest checkpoint.
+
+    All modules that define configurables must have been imported: the saved configuration names
+    those of training too.
+
+    Args:
+        checkpoint_dir: A run directory, its checkpoints folder, or one checkpoint.
+
+    Raises:
+        UserError: There is no run or no checkpoint, a file is damaged, or the checkpoint's network
+            is not the one that the configuration describes.
+    """
+    given = _absolute(checkpoint_dir)
+    run = run_of(given)
+    folder = run.checkpoints if given == run.path else given
+    checkpoint = checkpoint_files.open_newest(folder)
+    try:
+        arrays = checkpoint.arrays("network")
+    except checkpoint_files.DamagedCheckpoint as error:
+        raise UserError(
+            f"{error}. Restore the file, or name an earlier checkpoint: --checkpoint_dir="
+            f"{run.checkpoints}/NUMBER."
+        ) from error
+    config.parse([str(run.config_gin)])
+    with config.building():
+        environment = create_environment(0, "evaluation", num_environments=1)
+        try:
+            q_network = create_q_network(
+                environment.observation_spec(), environment.action_spec(), 0
+            )
+        finally:
+            environment.close()
+    _assign(q_network.variables, arrays, checkpoint.path, run)
+    counters = checkpoint.counters
+    return SavedNetwork(
+        q_network,
+        checkpoint.path.name,
+        int(counters["env_steps"]),
+        int(counters["train_steps"]) if "train_steps" in counters else None,
+    )
+
+
+def _absolute(path: str | os.PathLike[str]) -> Path:
+    # Resolved, so that "." inside a checkpoints folder has parents to look at.
+    return Path(path).expanduser().resolve()
+
+
+def _assign(
+    variables: Sequence[Any],
+    arrays: Mapping[str, np.ndarray],
+    checkpoint: Path,
+    run: RunDirectory,
+) -> None:
+    """Gives a network a checkpoint's weights, or says why they are another network's."""
+    saved = [arrays[name] for name in sorted(arrays)]
+    there = [tuple(array.shape) for array in saved]
+    here = [tuple(variable.shape) for variable in variables]
+    if there != here:
+        raise UserError(
+            f"The checkpoint {checkpoint} does not fit {run.config_gin}: "
+            f"{_difference(there, here)} Put back the config.gin that belongs to the checkpoint."
+        )
+    for name, array, variable in zip(sorted(arrays), saved, variables, strict=True):
+        if array.dtype != variable.dtype.as_numpy_dtype or not np.isfinite(array).all():
+            raise UserError(
+                f"The checkpoint {checkpoint} cannot be played: its array {name} does not hold "
+                f"finite {variable.dtype.name} numbers."
+            )
+    for array, variable in zip(saved, variables, strict=True):
+        variable.assign(array)
+
+
+def _difference(there: list[tuple[int, ...]], here: list[tuple[int, ...]]) -> str:
+    """Says in what two networks differ; the last two variables are the output layer's."""
+    if len(there) != len(here):
+        return f"its network has {len(there)} variables, the configured one has {len(here)}."
+    differing = [place for place, shape in enumerate(there) if shape != here[place]]
+    output = len(here) - 1
+    if set(differing) == {output - 1, output} and there[output] and here[output]:
+        return (
+            f"its network has {there[output][0]} actions, {configured('create_environment.game')} "
+            f"has {here[output][0]}."
+        )
+    place = differing[0]
+    return (
+        f"variable {place} of its network has shape {there[place]}, that of the configured one "
+        f"{here[place]}."
+    )

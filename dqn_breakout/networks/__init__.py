@@ -1,0 +1,1 @@
+"""Networks that map a stacked observation to action values."""

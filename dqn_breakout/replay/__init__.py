@@ -1,0 +1,1 @@
+"""What is stored of a trajectory, and how transitions are sampled from it."""

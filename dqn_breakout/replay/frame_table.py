@@ -1,0 +1,65 @@
+"""Where replay rows lie: one array per field, memory taken as rows are written."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import tensorflow as tf
+from tf_agents.utils import common
+
+
+class FrameTable(tf.Module):
+    """Rows of nested tensors in TensorFlow variables; a `table_fn` for TFUniformReplayBuffer.
+
+    TF-Agents' own table fills its storage with zeros, which takes all of its memory at once. This
+    one leaves it untouched, so that the process grows with what is stored.
+
+    Never read a whole variable of it: TensorFlow would copy gigabytes. `read` gathers rows.
+    """
+
+    def __init__(self, tensor_spec: Any, capacity: int):
+        """Allocates `capacity` rows of `tensor_spec`, a nest of named TensorSpecs."""
+        super().__init__(name="FrameTable")
+        self.slots = tf.nest.map_structure(lambda spec: spec.name, tensor_spec)
+
+        def allocate(spec: tf.TensorSpec) -> tf.Variable:
+            shape = [int(capacity), *spec.shape.as_list()]
+            return common.create_variable(
+                name=spec.name,
+                initializer=tf.raw_ops.Empty(shape=shape, dtype=spec.dtype, init=False),
+                shape=None,
+                dtype=spec.dtype,
+                unique_name=False,
+            )
+
+        self._storage = {
+            spec.name: allocate(spec) for spec in tf.nest.flatten(tensor_spec)
+        }
+
+    def variables(self) -> list[tf.Variable]:
+        """The storage, one variable per field."""
+        return list(self._storage.values())
+
+    def read(self, rows: tf.Tensor, slots: Any = None) -> Any:
+        """Gathers rows.
+
+        Args:
+            rows: int64 row numbers of any shape.
+            slots: Names of the fields wanted, as a nest; all fields where None.
+
+        Returns:
+            A nest like `slots`, each tensor shaped `(*rows.shape, *field shape)`.
+        """
+        return tf.nest.map_structure(
+            lambda slot: self._storage[slot].sparse_read(rows), slots or self.slots
+        )
+
+    def write(self, rows: tf.Tensor, values: Any, slots: Any = None) -> tf.Operation:
+        """Writes `values`, shaped `(len(rows), ...)`, into rows."""
+        writes = [
+            tf.compat.v1.scatter_update(self._storage[slot], rows, value).op
+            for slot, value in zip(
+                tf.nest.flatten(slots or self.slots), tf.nest.flatten(values), strict=True
+            )
+        ]
+        return tf.group(*writes)

@@ -1,0 +1,1 @@
+"""Plots and tables from what runs left on disk; never imports TensorFlow."""

@@ -1,0 +1,111 @@
+"""Names and formats of everything that a run leaves on disk.
+
+    run_directory/
+      run.json              command, versions, git revision, seed, machine
+      config.gin            the operative gin config: every binding that was used
+      summary.json          where the run stands, at each checkpoint and at the end
+      metrics.jsonl         one JSON object per log line, what TensorBoard shows too
+      tensorboard/train, tensorboard/eval
+      checkpoints/<env steps>/   see `checkpoint_files`
+      replay/               segments of the replay buffer, shared by the checkpoints
+      videos/               evaluation games, mp4
+      evaluations/          one JSON file per evaluation during training
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from dqn_breakout.errors import UserError
+
+
+class RunDirectory:
+    """The paths inside one run's directory, and the small JSON files there."""
+
+    def __init__(self, path: str | os.PathLike[str]):
+        """Names the directory; nothing is made or read."""
+        self.path = Path(path)
+        self.run_json = self.path / "run.json"
+        self.config_gin = self.path / "config.gin"
+        self.summary_json = self.path / "summary.json"
+        self.metrics_jsonl = self.path / "metrics.jsonl"
+        self.train_events = self.path / "tensorboard" / "train"
+        self.eval_events = self.path / "tensorboard" / "eval"
+        self.checkpoints = self.path / "checkpoints"
+        self.replay = self.path / "replay"
+        self.videos = self.path / "videos"
+        self.evaluations = self.path / "evaluations"
+
+    def create(self) -> None:
+        """Makes the directory and checks that it can be written.
+
+        Raises:
+            UserError: It cannot be made or written.
+        """
+        probe = self.path / ".writable"
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            probe.write_bytes(b"")
+            probe.unlink()
+        except OSError as error:
+            raise UserError(
+                f"The run directory {self.path} cannot be written ({error.strerror}). "
+                "Choose another with --run_dir, or mend its permissions."
+            ) from error
+
+    @staticmethod
+    def of_checkpoints(path: str | os.PathLike[str]) -> RunDirectory:
+        """The run directory that a user means by `path`: itself, or its checkpoints folder.
+
+        Raises:
+            UserError: There is no such directory, or no run in it.
+        """
+        given = Path(path)
+        if not given.is_dir():
+            raise UserError(f"There is no directory {given}. Give a run directory.")
+        for candidate in (given, given.parent, given.parent.parent):
+            run = RunDirectory(candidate)
+            if run.config_gin.is_file() and (
+                candidate == given or given.is_relative_to(run.checkpoints)
+            ):
+                return run
+        raise UserError(
+            f"{given} holds no run: it has no config.gin. Give a run directory or its "
+            "checkpoints folder."
+        )
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Writes a file so that it is whole or absent under its name, whatever happens meanwhile.
+
+    Raises:
+        OSError: The disk is full, or the directory is gone; the file is as it was.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with open(temporary, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    sync_folder(path.parent)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Writes a JSON file atomically, indented, NaN refused."""
+    write_atomically(path, (json.dumps(value, indent=2, allow_nan=False) + "\n").encode())
+
+
+def sync_folder(folder: Path) -> None:
+    """Flushes a folder's entries to disk, so that a rename in it survives a power cut."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

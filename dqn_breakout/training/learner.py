@@ -1,0 +1,139 @@
+"""The compiled training step: sample from replay, train the agent, several times over."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import gin
+import tensorflow as tf
+
+from dqn_breakout import config
+
+
+class LearnerMetrics(NamedTuple):
+    """Means over the train steps of one call, float32 scalars.
+
+    Attributes:
+        loss: Huber loss.
+        mean_q: Value of the actions taken.
+        gradient_norm: Global norm of the gradient.
+    """
+
+    loss: tf.Tensor
+    mean_q: tf.Tensor
+    gradient_norm: tf.Tensor
+
+
+class Learner:
+    """Trains an agent on what the replay buffer gives, as many steps as are due.
+
+    Train steps come in groups: a group's batches are sampled together and their targets computed
+    in one forward pass of the target network. The target network does not change inside a group,
+    so the targets are those that single steps would have computed; one large pass is cheaper.
+
+    Attributes:
+        env_steps_per_train_step: The update ratio: environment steps for one train step.
+        train_steps_per_group: Train steps of a group.
+    """
+
+    def __init__(
+        self,
+        agent: Any,
+        replay_buffer: Any,
+        *,
+        batch_size: int,
+        env_steps_per_train_step: int,
+        train_steps_per_group: int,
+    ):
+        """Builds the compiled step.
+
+        Args:
+            agent: A `ClippedDqnAgent`.
+            replay_buffer: Its `as_dataset` gives Trajectories shaped `(N, 2, ...)`.
+            batch_size: Transitions of one train step.
+            env_steps_per_train_step: See the class.
+            train_steps_per_group: See the class.
+        """
+        self.env_steps_per_train_step = env_steps_per_train_step
+        self.train_steps_per_group = train_steps_per_group
+        self._agent = agent
+        self._batch_size = batch_size
+        dataset = replay_buffer.as_dataset(
+            sample_batch_size=batch_size * train_steps_per_group, num_steps=2
+        )
+        self._iterator = iter(dataset)
+
+    def train_steps_due(self, env_steps_since_fill: int) -> int:
+        """How many train steps, in whole groups, bring the agent to the update ratio."""
+        steps = max(env_steps_since_fill, 0) // self.env_steps_per_train_step
+        due = steps - int(self._agent.train_step_counter.numpy())
+        return due - due % self.train_steps_per_group
+
+    def train(self, train_steps: int) -> LearnerMetrics:
+        """Takes train steps, each on a fresh batch.
+
+        Args:
+            train_steps: How many, a positive multiple of `train_steps_per_group`.
+        """
+        return self._train(tf.constant(train_steps // self.train_steps_per_group))
+
+    @tf.function
+    def _train(self, groups: tf.Tensor) -> LearnerMetrics:
+        sums = LearnerMetrics(tf.constant(0.0), tf.constant(0.0), tf.constant(0.0))
+        for _ in tf.range(groups):
+            experience, _ = next(self._iterator)
+            sums = tf.nest.map_structure(tf.add, sums, self._train_group(experience))
+        steps = tf.cast(groups * self.train_steps_per_group, tf.float32)
+        return tf.nest.map_structure(lambda total: total / steps, sums)
+
+    def _train_group(self, experience: Any) -> LearnerMetrics:
+        """Takes one group's train steps; returns the sums of their metrics."""
+        time_steps, actions, next_time_steps = self._agent.transition(experience)
+        learning = (time_steps, actions, self._agent.td_targets(next_time_steps))
+        sums = LearnerMetrics(tf.constant(0.0), tf.constant(0.0), tf.constant(0.0))
+        for place in range(self.train_steps_per_group):
+            start = place * self._batch_size
+            batch = tf.nest.map_structure(
+                lambda values, first=start: values[first : first + self._batch_size], learning
+            )
+            loss_info = self._agent.train_on_targets(*batch)
+            seen = LearnerMetrics(
+                loss_info.loss, loss_info.extra.mean_q, loss_info.extra.gradient_norm
+            )
+            sums = tf.nest.map_structure(tf.add, sums, seen)
+        return sums
+
+
+@gin.configurable
+def create_learner(
+    agent: Any,
+    replay_buffer: Any,
+    *,
+    batch_size: int = gin.REQUIRED,
+    env_steps_per_train_step: int = gin.REQUIRED,
+    train_steps_per_group: int = gin.REQUIRED,
+) -> Learner:
+    """Builds the learner that gin describes; see `Learner`.
+
+    Raises:
+        UserError: A count is not a positive whole number, or the target network would change
+            inside a group.
+    """
+    name = "create_learner"
+    config.positive_int(f"{name}.batch_size", batch_size)
+    config.positive_int(f"{name}.env_steps_per_train_step", env_steps_per_train_step)
+    config.positive_int(f"{name}.train_steps_per_group", train_steps_per_group)
+    period = agent.target_update_period_train_steps
+    config.require(
+        period % train_steps_per_group == 0,
+        f"{name}.train_steps_per_group",
+        f"is {train_steps_per_group}, which does not divide "
+        f"create_agent.target_update_period_train_steps ({period}); choose one that does.",
+    )
+    return Learner(
+        agent,
+        replay_buffer,
+        batch_size=batch_size,
+        env_steps_per_train_step=env_steps_per_train_step,
+        train_steps_per_group=train_steps_per_group,
+    )
