@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -25,7 +24,7 @@ flags.DEFINE_string(
     "run_dir",
     None,
     "Where the run lives. A directory that holds a run is gone on with. "
-    "Default: runs/<first gin file>-<date and time>.",
+    "Default: runs/<names of the gin files>, and -seed<seed> where a seed is given.",
 )
 flags.DEFINE_integer("seed", None, "Seed of the run; same seed, same result. Default: 1.")
 flags.DEFINE_boolean(
@@ -38,16 +37,18 @@ def main(arguments: Sequence[str]) -> None:
     try:
         if len(arguments) > 1:
             raise UserError(f"What is {arguments[1]!r}? Options begin with --; see --help.")
-        name = f"{Path(FLAGS.gin_file[0]).stem}-{time.strftime('%Y%m%d-%H%M%S')}"
-        run_dir = FLAGS.run_dir or str(Path("runs") / name)
+        # The same command always means the same run: started again, it goes on.
+        seed = "" if FLAGS.seed is None else f"-seed{FLAGS.seed}"
+        name = "-".join(Path(file).stem for file in FLAGS.gin_file) + seed
         # TensorFlow takes seconds to import: after the flags were looked at.
-        from dqn_breakout import experiment
+        from dqn_breakout import config, experiment
 
-        sys.exit(
-            experiment.parse_and_train(
-                FLAGS.gin_file, FLAGS.gin_bindings, run_dir, FLAGS.seed, FLAGS.ignore_memory
+        config.parse(FLAGS.gin_file, FLAGS.gin_bindings)
+        with config.building():
+            exit_code = experiment.train(
+                FLAGS.run_dir or Path("runs") / name, FLAGS.seed, ignore_memory=FLAGS.ignore_memory
             )
-        )
+        sys.exit(exit_code)
     except UserError as error:
         print(error.message, file=sys.stderr)
         sys.exit(UserError.EXIT_CODE)

@@ -22,8 +22,6 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-import numpy as np
-
 _TENSOR_SPEC = "tf_agents.specs.tensor_spec"
 _DROP_NOTES = """
 import sys
@@ -179,6 +177,7 @@ def samples_uint8_wrongly(tensor_spec: ModuleType) -> bool:
     Builds the sampling operation in a graph of its own and looks at its upper bound. Nothing is
     run: that would fix TensorFlow's devices and threads before the caller could choose them.
     """
+    import numpy as np
     import tensorflow as tf
 
     pixel = tensor_spec.BoundedTensorSpec((), tf.uint8, 0, 255)

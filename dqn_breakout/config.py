@@ -372,10 +372,7 @@ class _Reading:
             key = (scope, configurable.selector, parameter)
         else:
             key = (f"{scope}/{selector}" if scope else selector, _MACRO, "value")
-        try:
-            gin.bind_parameter(key, self._with_gin_references(statement.value))
-        except ValueError as error:
-            raise UserError(f"{_first_line(error)}.") from error
+        gin.bind_parameter(key, self._with_gin_references(statement.value))
         self._places[key] = place
 
     def _with_gin_references(self, value: Any) -> Any:
@@ -401,7 +398,10 @@ class _Reading:
             self._macros_referred_to.add(reference.name)
             return delegate.macro(reference.name)
         _configurable(reference.name.rsplit("/", 1)[-1], reference)
-        return delegate.configurable_reference(reference.name, reference.kind == "@()")
+        try:
+            return delegate.configurable_reference(reference.name, reference.kind == "@()")
+        except Exception as error:  # A scope makes gin subclass a class, which may refuse it.
+            raise UserError(f"gin cannot use {reference}: {_first_line(error)}.") from error
 
     def check(self) -> None:
         """Checks what only the whole configuration shows.

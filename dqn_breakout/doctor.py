@@ -19,7 +19,6 @@ import signal
 import subprocess
 import sys
 import tempfile
-import tomllib
 from collections.abc import Iterator, Sequence
 from importlib import metadata
 from pathlib import Path
@@ -68,6 +67,11 @@ def examine(
         gin_bindings: Bindings after the files.
         run_dir: Where the run would live; it need not exist, and is not made.
     """
+    try:
+        tomllib = importlib.import_module("tomllib")
+    except ImportError:
+        yield Finding(f"Python {platform.python_version()} is older than 3.11", _INSTALL)
+        return
     project = tomllib.loads((_ROOT / "pyproject.toml").read_text())["project"]
     installed = list(check_versions(project["requires-python"], project["dependencies"]))
     yield from installed

@@ -10,8 +10,8 @@ class UserError(Exception):
     it on stderr and exit with `EXIT_CODE`.
 
     Attributes:
-        message: The sentence as it was raised. gin appends a trail of configurables to `str(error)`;
-            `message` stays clean.
+        message: The sentence as it was raised. gin appends a trail of configurables to
+            `str(error)`; `message` stays clean.
     """
 
     EXIT_CODE = 2

@@ -1,15 +1,15 @@
 """Names and formats of everything that a run leaves on disk.
 
-    run_directory/
-      run.json              command, versions, git revision, seed, machine
-      config.gin            the operative gin config: every binding that was used
-      summary.json          where the run stands, at each checkpoint and at the end
-      metrics.jsonl         one JSON object per log line, what TensorBoard shows too
-      tensorboard/train, tensorboard/eval
-      checkpoints/<env steps>/   see `checkpoint_files`
-      replay/               segments of the replay buffer, shared by the checkpoints
-      videos/               evaluation games, mp4
-      evaluations/          one JSON file per evaluation during training
+run_directory/
+  run.json              command, versions, git revision, seed, machine
+  config.gin            the operative gin config: every binding that was used
+  summary.json          where the run stands, at each checkpoint and at the end
+  metrics.jsonl         one JSON object per log line, what TensorBoard shows too
+  tensorboard/train, tensorboard/eval
+  checkpoints/<env steps>/   see `checkpoint_files`
+  replay/               segments of the replay buffer, shared by the checkpoints
+  videos/               evaluation games, mp4
+  evaluations/          one JSON file per evaluation during training
 """
 
 from __future__ import annotations

@@ -73,6 +73,22 @@ class Registered:
         self.size = size
 
 
+@gin.register("ConfigTestWithMethod")
+class WithMethod:
+    @gin.register("config_test_method")
+    def method(self, size=1):
+        return size
+
+
+@gin.configurable("ConfigTestFinal")
+class Final:
+    def __init__(self, size=1):
+        self.size = size
+
+    def __init_subclass__(cls):
+        raise TypeError("Final has no subclasses.")
+
+
 @gin.configurable("twin", module="config_test_one")
 def twin_one(size=1):
     return size
@@ -588,6 +604,14 @@ def test_unknown_reference(gin_directory, reference):
     )
 
 
+def test_a_reference_that_gin_cannot_make():
+    config.parse([], ["config_test_network.inner = @ConfigTestFinal()"])
+    assert message_of([], ["config_test_network.inner = @scope/ConfigTestFinal()"]) == (
+        "Binding 'config_test_network.inner = @scope/ConfigTestFinal()': "
+        "gin cannot use @scope/ConfigTestFinal(): Final has no subclasses."
+    )
+
+
 def test_ambiguous_configurable():
     assert message_of([], ["twin.size = 3"]) == (
         "Binding 'twin.size = 3': 'twin' could be any of config_test_one.twin, "
@@ -615,6 +639,13 @@ def test_misspelt_parameter_names_the_nearest_and_lists_all():
 
 def test_misspelt_parameter_of_a_registered_class():
     assert message_of([], ["ConfigTestRegistered.sizzle = 1"]).endswith(
+        "has no parameter 'sizzle'; did you mean size? Its parameters are: size."
+    )
+
+
+def test_misspelt_parameter_of_a_method():
+    message = message_of([], ["ConfigTestWithMethod.config_test_method.sizzle = 1"])
+    assert message.endswith(
         "has no parameter 'sizzle'; did you mean size? Its parameters are: size."
     )
 
@@ -735,6 +766,16 @@ def test_a_chain_of_macros_that_is_as_long_as_allowed():
     chain = [f"M{i} = %M{i + 1}" for i in range(18)]
     config.parse([], [*chain, "M18 = 5", "config_test_network.inner = %M0"])
     assert network()[2] == 5
+
+
+def test_hooks_of_other_libraries_that_refuse_the_configuration(monkeypatch):
+    def refuse(_):
+        raise LookupError("Too small.\nBy far.")
+
+    monkeypatch.setattr(gin.config, "_FINALIZE_HOOKS", [refuse])
+    assert message_of([], ["config_test_network.inner = 1"]) == (
+        "The configuration is refused: Too small."
+    )
 
 
 # --- Parsing what is wrong: bindings --------------------------------------------------------------

@@ -91,7 +91,6 @@ class ClippedDqnAgent(dqn_agent.DqnAgent):
 
     def _get_target_updater(self, tau: float = 1.0, period: int = 1) -> Any:
         """Copies to the target network by the train step counter; TF-Agents hides a counter."""
-
         self._target_update_period = period
 
         def update() -> None:
@@ -162,9 +161,7 @@ class ClippedDqnAgent(dqn_agent.DqnAgent):
             weights: Importance weights, float32 `(B,)`, or None.
         """
         time_steps, actions, next_time_steps = self.transition(experience)
-        return self.train_on_targets(
-            time_steps, actions, self.td_targets(next_time_steps), weights
-        )
+        return self.train_on_targets(time_steps, actions, self.td_targets(next_time_steps), weights)
 
     def train_on_targets(
         self, time_steps: ts.TimeStep, actions: tf.Tensor, targets: tf.Tensor, weights: Any = None
@@ -245,7 +242,9 @@ def create_agent(
     """
     name = "create_agent"
     config.fraction(f"{name}.gamma", gamma)
-    config.positive_int(f"{name}.target_update_period_train_steps", target_update_period_train_steps)
+    config.positive_int(
+        f"{name}.target_update_period_train_steps", target_update_period_train_steps
+    )
     if reward_clip is not None:
         config.positive_float(f"{name}.reward_clip", reward_clip)
     config.fraction(f"{name}.epsilon_initial", epsilon_initial)

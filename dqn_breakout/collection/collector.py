@@ -54,9 +54,7 @@ class Collector:
         self._environment = environment
         self._policies = {"random_policy": random_policy, "collect_policy": collect_policy}
         piece = min(_FILL_PIECE_ENV_STEPS, random_fill_env_steps)
-        fill_driver = DynamicStepDriver(
-            environment, random_policy, observers, num_steps=piece
-        )
+        fill_driver = DynamicStepDriver(environment, random_policy, observers, num_steps=piece)
         collect_driver = DynamicStepDriver(
             environment, collect_policy, observers, num_steps=env_steps_per_iteration
         )

@@ -55,7 +55,11 @@ class RecentGames(tf_metric.TFStepMetric):
     def reset(self) -> None:
         """Forgets everything."""
         for variable in (
-            self.running_return, self.running_length, self.returns, self.lengths, self.games,
+            self.running_return,
+            self.running_length,
+            self.returns,
+            self.lengths,
+            self.games,
         ):
             variable.assign(tf.zeros_like(variable))
 

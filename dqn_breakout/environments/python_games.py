@@ -91,9 +91,7 @@ class PythonGames(Games):
             step.frames[index] = frame
             step.rewards[index] = float(reward)
             step.terminated[index] = terminated
-            step.truncated[index] = (
-                not terminated and self._steps[index] >= self._max_episode_steps
-            )
+            step.truncated[index] = not terminated and self._steps[index] >= self._max_episode_steps
             step.lives[index] = info["lives"]
         return self._give(step)
 

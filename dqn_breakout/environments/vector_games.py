@@ -53,9 +53,7 @@ class VectorGames(Games):
         )
         self.batch_size = batch_size
         self.frame_shape = (84, 84)
-        self.action_meanings = tuple(
-            action.name for action in self._games.ale.get_action_set()
-        )
+        self.action_meanings = tuple(action.name for action in self._games.ale.get_action_set())
 
     def reset(self, games: np.ndarray, seeds: np.ndarray) -> GamesStep:
         """See `Games.reset`."""

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import gin
 import tensorflow as tf
 import tf_keras
-from tf_agents.networks import q_network
+from tf_agents.networks import q_network as q_network_lib
 
 from dqn_breakout import config, seeding
 
@@ -29,7 +29,7 @@ def create_q_network(
     *,
     conv_layers: Sequence[tuple[int, int, int]] = gin.REQUIRED,
     dense_units: Sequence[int] = gin.REQUIRED,
-) -> q_network.QNetwork:
+) -> q_network_lib.QNetwork:
     """Builds a TF-Agents `QNetwork`: pixels scaled, convolutions, dense layers, linear outputs.
 
     Input uint8 `(B, height, width, S)`, output float32 `(B, actions)`. Every layer but the last is
@@ -56,7 +56,7 @@ def create_q_network(
         config.positive_int("create_q_network.dense_units", units)
     # Layers draw their seeds from TensorFlow's global stream while they are built, nowhere else.
     tf.random.set_seed(seeding.stream_key(seed, "network/initial weights"))
-    network = q_network.QNetwork(
+    network = q_network_lib.QNetwork(
         observation_spec,
         action_spec,
         preprocessing_layers=ScalePixels(),
@@ -66,3 +66,32 @@ def create_q_network(
     )
     network.create_variables()
     return network
+
+
+def forward_flops(q_network: q_network_lib.QNetwork, frame_shape: Sequence[int]) -> int:
+    """Floating-point operations of one forward pass of one observation: two per multiply-add.
+
+    18.7 million for the network of Mnih et al. 2015 with four actions.
+
+    Args:
+        q_network: A network that `create_q_network` built.
+        frame_shape: `(height, width)` of an observation.
+    """
+    height, width = frame_shape
+    flops = 0
+    for layer in _layers(q_network):
+        weights = layer.kernel.shape
+        if isinstance(layer, tf_keras.layers.Conv2D):
+            (size, _), (stride, _) = layer.kernel_size, layer.strides
+            height, width = (height - size) // stride + 1, (width - size) // stride + 1
+            flops += 2 * weights.num_elements() * height * width
+        else:
+            flops += 2 * weights.num_elements()
+    return flops
+
+
+def _layers(module: tf.Module) -> list[tf_keras.layers.Layer]:
+    """All layers with a kernel, in the order of the forward pass."""
+    layers = [layer for layer in module.submodules if hasattr(layer, "kernel")]
+    order = {id(variable): place for place, variable in enumerate(module.variables)}
+    return sorted(layers, key=lambda layer: order[id(layer.kernel)])

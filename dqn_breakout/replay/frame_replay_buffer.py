@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 import gin
 import numpy as np
+import psutil
 import tensorflow as tf
 from tf_agents.replay_buffers import tf_uniform_replay_buffer
 from tf_agents.trajectories import time_step as ts
@@ -18,6 +19,9 @@ from dqn_breakout.replay.frame_table import FrameTable
 # candidates and takes the first that starts one; were all of them ends, DqnAgent's own mask
 # leaves the sample out of the loss.
 _CANDIDATES = 4
+
+# What training takes beside the buffer: TensorFlow, the networks, a checkpoint being written.
+_OTHER_MEMORY_BYTES = 1_500_000_000
 
 
 class FrameRow(NamedTuple):
@@ -288,6 +292,7 @@ def create_replay_buffer(
     data_spec: trajectory_lib.Trajectory,
     num_environments: int,
     seed: int,
+    ignore_memory: bool,
     *,
     capacity_transitions: int = gin.REQUIRED,
 ) -> FrameReplayBuffer:
@@ -297,21 +302,31 @@ def create_replay_buffer(
         data_spec: The agent's `collect_data_spec`.
         num_environments: How many environments add side by side; they share the capacity.
         seed: The run's seed.
+        ignore_memory: Whether to go on even if the buffer cannot fit this machine's memory.
         capacity_transitions: Transitions kept in all.
 
     Raises:
-        UserError: The capacity is no positive whole number, or too small for the environments.
+        UserError: The capacity is no positive whole number, too small for the environments, or
+            too large for this machine.
     """
     name = "create_replay_buffer.capacity_transitions"
     config.positive_int(name, capacity_transitions)
     max_length = capacity_transitions // num_environments
-    least = data_spec.observation.shape[-1] + 2
+    *frame_shape, stack_frames = data_spec.observation.shape
+    least = stack_frames + 2
     config.require(
         max_length >= least,
         name,
         f"is {capacity_transitions}, which leaves {max_length} for each of {num_environments} "
-        f"environments; give at least {least * num_environments}",
+        f"environments; give at least {least * num_environments}.",
+    )
+    needed = capacity_transitions * row_bytes(tuple(frame_shape))
+    memory = psutil.virtual_memory().total
+    config.require(
+        needed + _OTHER_MEMORY_BYTES <= memory or ignore_memory,
+        name,
+        f"is {capacity_transitions:,}: the replay buffer would take {needed / 1e9:,.1f} GB when "
+        f"full, and training about {_OTHER_MEMORY_BYTES / 1e9:.1f} GB beside it, but this machine "
+        f"has {memory / 1e9:.1f} GB. Lower it, or go on all the same with --ignore_memory.",
     )
     return FrameReplayBuffer(data_spec, num_environments, max_length, seed)
-
-

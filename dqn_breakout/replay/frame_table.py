@@ -32,9 +32,7 @@ class FrameTable(tf.Module):
                 unique_name=False,
             )
 
-        self._storage = {
-            spec.name: allocate(spec) for spec in tf.nest.flatten(tensor_spec)
-        }
+        self._storage = {spec.name: allocate(spec) for spec in tf.nest.flatten(tensor_spec)}
 
     def variables(self) -> list[tf.Variable]:
         """The storage, one variable per field."""

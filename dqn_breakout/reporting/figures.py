@@ -279,7 +279,15 @@ def _draw_evaluations(axes: Axes, curves: Sequence[Curve], colours: dict[str, st
     games: dict[tuple[str, str], list[int]] = {}
     for curve in shown:
         colour = colours[curve.label]
-        axes.vlines(curve.env_steps, curve.low, curve.high, color=colour, linewidth=1.4, zorder=5)
+        bars = np.isfinite(curve.low)
+        axes.vlines(
+            curve.env_steps[bars],
+            curve.low[bars],
+            curve.high[bars],
+            color=colour,
+            linewidth=1.4,
+            zorder=5,
+        )
         axes.plot(
             curve.env_steps,
             curve.values,

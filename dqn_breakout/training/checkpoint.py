@@ -71,11 +71,11 @@ class RunCheckpointer:
         self._drop_old()
         return checkpoint
 
-    def restore_newest(self) -> tuple[Checkpoint | None, list[str]]:
-        """Brings the run to its newest sound checkpoint.
+    def restore_newest(self) -> list[str]:
+        """Brings the run to its newest sound checkpoint, where there is any checkpoint.
 
         Returns:
-            The checkpoint, None where there is none yet; and what was wrong with newer ones.
+            What was wrong with newer ones, a sentence each.
 
         Raises:
             UserError: There are checkpoints, but none is sound. Nothing is deleted.
@@ -89,13 +89,13 @@ class RunCheckpointer:
             except DamagedCheckpoint as error:
                 damage.append(str(error))
                 continue
-            return checkpoint, damage
+            return damage
         if found:
             raise UserError(
                 f"No checkpoint in {self._run.checkpoints} is sound: {'; '.join(damage)}. "
                 "Nothing was deleted. Restore the files, or start anew in another --run_dir."
             )
-        return None, damage
+        return damage
 
     def _restore(self, checkpoint: Checkpoint) -> None:
         # Read and check all files before anything is assigned.

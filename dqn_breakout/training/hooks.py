@@ -1,4 +1,4 @@
-"""What happens beside training: console, TensorBoard, evaluation. One class, one side effect.
+"""What happens beside training: TensorBoard, files, evaluation. One class, one side effect.
 
 A hook is told each row; it never touches what training depends on.
 """
@@ -10,7 +10,7 @@ import os
 import sys
 import time
 from collections.abc import Callable
-from typing import Any, Protocol, TextIO
+from typing import Any, Protocol
 
 import tensorflow as tf
 from tqdm import tqdm
@@ -48,61 +48,6 @@ class Period:
             return False
         self._passed = passed
         return True
-
-
-class ConsoleHook:
-    """A progress bar on a terminal; a line per row elsewhere."""
-
-    def __init__(self, total_env_steps: int, env_steps: int, stream: TextIO = sys.stderr):
-        """Shows progress from `env_steps` to `total_env_steps` on `stream`."""
-        self._total = total_env_steps
-        self._stream = stream
-        self._bar = (
-            tqdm(
-                total=total_env_steps,
-                initial=env_steps,
-                unit=" steps",
-                unit_scale=True,
-                dynamic_ncols=True,
-                file=stream,
-                bar_format="{percentage:3.0f}% {bar} {n_fmt}/{total_fmt} [{elapsed}<{remaining}, "
-                "{rate_fmt}]{postfix}",
-            )
-            if stream.isatty()
-            else None
-        )
-
-    def on_iteration(self, iteration: Iteration) -> None:
-        """Moves the bar."""
-        if self._bar is not None:
-            self._bar.update(min(iteration.env_steps, self._total) - self._bar.n)
-
-    def on_row(self, row: Row) -> None:
-        """Shows the row's numbers."""
-        if self._bar is not None:
-            self._bar.set_postfix_str(self._numbers(row))
-            return
-        left = max(self._total - row.env_steps, 0) / max(row.env_steps_per_second, 1e-9)
-        print(
-            f"{row.env_steps:>10,} steps ({row.env_steps / self._total:4.0%}), "
-            f"{self._numbers(row)}, {row.env_steps_per_second:,.0f} steps/s, "
-            f"{format_seconds(left)} left",
-            file=self._stream,
-            flush=True,
-        )
-
-    def close(self) -> None:
-        """Leaves the bar as it is and goes to the next line."""
-        if self._bar is not None:
-            self._bar.close()
-
-    @staticmethod
-    def _numbers(row: Row) -> str:
-        score = "-" if row.average_return is None else f"{row.average_return:.2f}"
-        loss = "-" if row.loss is None else f"{row.loss:.4f}"
-        return (
-            f"{row.episodes:,} games, mean return {score}, loss {loss}, epsilon {row.epsilon:.3f}"
-        )
 
 
 class TensorBoardHook:
@@ -171,12 +116,12 @@ class MetricsFileHook:
 
 
 class EvaluationHook:
-    """Plays evaluation games now and then; scores go to TensorBoard's eval run and to JSON files."""
+    """Plays evaluation games now and then, and writes scores to TensorBoard and to JSON files."""
 
     def __init__(
         self,
         run: RunDirectory,
-        evaluate: Callable[[int], dict[str, Any]],
+        evaluate: Callable[[], dict[str, Any]],
         period_env_steps: int,
         env_steps: int,
         pause: Callable[[float], None],
@@ -185,7 +130,7 @@ class EvaluationHook:
 
         Args:
             run: Where results go.
-            evaluate: Plays the games; is given the environment steps so far, returns the scores.
+            evaluate: Plays the games and returns the scores.
             period_env_steps: Environment steps between evaluations.
             env_steps: Where the run stands.
             pause: Is told how many seconds an evaluation took.
@@ -211,7 +156,7 @@ class EvaluationHook:
             The scores, as they were written.
         """
         started = time.monotonic()
-        scores = {"env_steps": env_steps, **self._evaluate(env_steps)}
+        scores = {"env_steps": env_steps, **self._evaluate()}
         self._run.evaluations.mkdir(exist_ok=True)
         write_json(self._run.evaluations / f"{env_steps:012d}.json", scores)
         with self._writer.as_default(step=env_steps):
@@ -229,16 +174,6 @@ class EvaluationHook:
     def close(self) -> None:
         """Closes the event file."""
         self._writer.close()
-
-
-def format_seconds(seconds: float) -> str:
-    """Seconds as people read them: `45 s`, `12 min`, `3 h 20 min`."""
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    minutes = round(seconds / 60)
-    if minutes < 90:
-        return f"{minutes} min"
-    return f"{minutes // 60} h {minutes % 60:02d} min"
 
 
 def _env_steps_of(line: str) -> int | None:

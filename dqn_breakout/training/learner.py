@@ -32,6 +32,7 @@ class Learner:
     so the targets are those that single steps would have computed; one large pass is cheaper.
 
     Attributes:
+        batch_size: Transitions of one train step.
         env_steps_per_train_step: The update ratio: environment steps for one train step.
         train_steps_per_group: Train steps of a group.
     """
@@ -50,14 +51,14 @@ class Learner:
         Args:
             agent: A `ClippedDqnAgent`.
             replay_buffer: Its `as_dataset` gives Trajectories shaped `(N, 2, ...)`.
-            batch_size: Transitions of one train step.
+            batch_size: See the class.
             env_steps_per_train_step: See the class.
             train_steps_per_group: See the class.
         """
         self.env_steps_per_train_step = env_steps_per_train_step
         self.train_steps_per_group = train_steps_per_group
         self._agent = agent
-        self._batch_size = batch_size
+        self.batch_size = batch_size
         dataset = replay_buffer.as_dataset(
             sample_batch_size=batch_size * train_steps_per_group, num_steps=2
         )
@@ -86,15 +87,17 @@ class Learner:
         steps = tf.cast(groups * self.train_steps_per_group, tf.float32)
         return tf.nest.map_structure(lambda total: total / steps, sums)
 
+    # Nothing in here needs AutoGraph, and TF-Agents' code gives warnings when it is rewritten.
+    @tf.autograph.experimental.do_not_convert
     def _train_group(self, experience: Any) -> LearnerMetrics:
         """Takes one group's train steps; returns the sums of their metrics."""
         time_steps, actions, next_time_steps = self._agent.transition(experience)
         learning = (time_steps, actions, self._agent.td_targets(next_time_steps))
         sums = LearnerMetrics(tf.constant(0.0), tf.constant(0.0), tf.constant(0.0))
         for place in range(self.train_steps_per_group):
-            start = place * self._batch_size
+            start = place * self.batch_size
             batch = tf.nest.map_structure(
-                lambda values, first=start: values[first : first + self._batch_size], learning
+                lambda values, first=start: values[first : first + self.batch_size], learning
             )
             loss_info = self._agent.train_on_targets(*batch)
             seen = LearnerMetrics(

@@ -1,0 +1,170 @@
+"""Writes one evaluation game as a video: mp4 to keep, gif for a page."""
+
+from __future__ import annotations
+
+import itertools
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import imageio.v2 as imageio
+import numpy as np
+from PIL import Image
+
+from dqn_breakout.errors import UserError
+from dqn_breakout.evaluation.panel import COLOURS, Panel
+from dqn_breakout.evaluation.protocols import EvaluationProtocol, configured
+from dqn_breakout.evaluation.shown_game import ShownGame, ShownStep
+
+# The Atari 2600's NTSC picture rate.
+ALE_FRAMES_PER_SECOND = 60
+
+ENDINGS = (".mp4", ".gif")
+_LAST_PICTURE_SECONDS = 2.0
+
+# A gif is for a page: smaller pictures, few colours, and not the whole game.
+_GIF_SECONDS = 30.0
+_GIF_COLOURS = 64
+_MP4_SCALE, _GIF_SCALE = 3, 2
+
+
+def check_path(path: str | os.PathLike[str]) -> Path:
+    """Returns the path if a video can be written there.
+
+    Raises:
+        UserError: Its ending is neither .mp4 nor .gif, or there is no such folder.
+    """
+    checked = Path(path).expanduser()
+    if checked.suffix.lower() not in ENDINGS:
+        raise UserError(
+            f"The video {checked} must end in {' or '.join(ENDINGS)}, which says how it is written."
+        )
+    if not checked.parent.is_dir():
+        raise UserError(f"There is no folder {checked.parent} for the video {checked.name}.")
+    return checked
+
+
+def record_game(
+    q_network: Any,
+    path: str | os.PathLike[str],
+    protocol: EvaluationProtocol,
+    seed: int,
+    *,
+    max_seconds: float | None = None,
+    caption: str = "",
+) -> dict[str, Any]:
+    """Plays a full game and writes it down at the game's own pace, with action values beside it.
+
+    Args:
+        q_network: Gives action values, float32 `(B, actions)`.
+        path: Where to write; its ending says how. It appears there whole or not at all.
+        protocol: The rules.
+        seed: Of the game and the random actions.
+        max_seconds: Seconds of the game to show; None for all of it (.gif: 30). The game is played
+            to its end either way.
+        caption: A few words beside the protocol's name, such as how long the network was trained.
+
+    Returns:
+        `return`, `length_env_steps` and `video_seconds`.
+
+    Raises:
+        UserError: The path is no good, the video cannot be written, or a value is out of range.
+    """
+    target = check_path(path)
+    is_gif = target.suffix.lower() == ".gif"
+    if max_seconds is None:
+        max_seconds = _GIF_SECONDS if is_gif else float("inf")
+    steps_per_second = ALE_FRAMES_PER_SECOND / configured("create_environment.frame_skip")
+    game = ShownGame(q_network, protocol, seed, "rgb_array")
+    last: list[ShownStep] = []
+
+    def pictures() -> Iterator[Image.Image]:
+        panel = None
+        picture = None
+        for step in game:
+            last[:] = [step]
+            if step.env_steps >= max_seconds * steps_per_second:
+                continue
+            assert step.screen is not None
+            panel = panel or Panel(
+                configured("create_environment.game"),
+                ", ".join(filter(None, [f"{protocol.name} protocol", caption])),
+                game.action_names,
+                step.screen.shape,
+                steps_per_second,
+                _GIF_SCALE if is_gif else _MP4_SCALE,
+            )
+            picture = panel.draw(step)
+            yield picture
+        for _ in range(round(_LAST_PICTURE_SECONDS * steps_per_second)):
+            assert picture is not None
+            yield picture
+
+    temporary = target.with_name(f".{target.stem}.{os.getpid()}.tmp{target.suffix.lower()}")
+    try:
+        write = _write_gif if is_gif else _write_mp4
+        seconds = write(temporary, pictures(), steps_per_second)
+        os.replace(temporary, target)
+    except OSError as error:
+        raise UserError(f"The video {target} cannot be written: {error}.") from error
+    finally:
+        temporary.unlink(missing_ok=True)
+        game.close()
+    return {
+        "return": last[0].score,
+        "length_env_steps": last[0].env_steps,
+        "video_seconds": seconds,
+    }
+
+
+def _write_mp4(path: Path, pictures: Iterator[Image.Image], per_second: float) -> float:
+    """H.264 with 4:2:0 colours, which every player and browser shows."""
+    writer = imageio.get_writer(
+        path,
+        format="FFMPEG",  # type: ignore[arg-type]
+        fps=per_second,
+        codec="libx264",
+        pixelformat="yuv420p",
+        macro_block_size=2,
+        ffmpeg_log_level="error",
+        # Quality by -crf, and the index in front so that a page can start it at once.
+        quality=None,
+        output_params=["-crf", "20", "-preset", "veryfast", "-movflags", "+faststart"],
+    )
+    count = 0
+    with writer:
+        for count, picture in enumerate(pictures, start=1):
+            writer.append_data(np.asarray(picture))
+    return count / per_second
+
+
+def _write_gif(path: Path, pictures: Iterator[Image.Image], per_second: float) -> float:
+    """Pictures that share one palette, so that what stands still costs nothing."""
+    shown = list(pictures)
+    palette = _palette(shown)
+    reduced = [each.quantize(palette=palette, dither=Image.Dither.NONE) for each in shown]
+    # gif counts in hundredths of a second: round the moments, not the lengths, to keep the pace.
+    moments = [round(100 * place / per_second) * 10 for place in range(len(reduced) + 1)]
+    reduced[0].save(
+        path,
+        save_all=True,
+        append_images=reduced[1:],
+        duration=[after - before for before, after in itertools.pairwise(moments)],
+        loop=0,
+    )
+    return moments[-1] / 1000
+
+
+def _palette(pictures: list[Image.Image]) -> Image.Image:
+    """The colours of a few pictures, with the panel's own for certain."""
+    sample = pictures[:: max(1, len(pictures) // 8)]
+    width, height = pictures[0].size
+    swatch = height // 8
+    sheet = Image.new("RGB", (width, (len(sample) + 1) * height))
+    for place, picture in enumerate(sample):
+        sheet.paste(picture, (0, place * height))
+    for place, colour in enumerate(COLOURS):
+        top = len(sample) * height + place * swatch
+        sheet.paste(colour, (0, top, width, top + swatch))
+    return sheet.quantize(_GIF_COLOURS, dither=Image.Dither.NONE)

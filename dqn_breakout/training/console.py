@@ -1,0 +1,130 @@
+"""What a person sees of a run: the plan before it, progress during it, the end of it."""
+
+from __future__ import annotations
+
+import datetime
+import os
+import shlex
+import sys
+from typing import TextIO
+
+import psutil
+import tensorflow as tf
+from tqdm import tqdm
+
+from dqn_breakout.run_directory import RunDirectory
+from dqn_breakout.training.loop import Iteration
+from dqn_breakout.training.progress import Row
+
+
+def plan(
+    *,
+    game: str,
+    seed: int,
+    run: RunDirectory,
+    num_environments: int,
+    replay_transitions: int,
+    replay_bytes: int,
+    env_steps: int,
+    total_env_steps: int,
+    frame_skip: int,
+    guessed_env_steps_per_second: float,
+) -> str:
+    """What will run, where, with how much memory, and until when."""
+    gpus = len(tf.config.list_physical_devices("GPU"))
+    left = max(total_env_steps - env_steps, 0) / guessed_env_steps_per_second
+    finish = datetime.datetime.now().astimezone() + datetime.timedelta(seconds=left)
+    budget = (
+        f"{total_env_steps:,} environment steps ({frame_skip * total_env_steps:,} ALE frames)"
+        + (f", of which {env_steps:,} are done" if env_steps else "")
+    )
+    path = shlex.quote(str(run.path))
+    lines = [
+        f"DQN on {game}, seed {seed}, {num_environments} game(s) side by side",
+        f"  run directory   {run.path}",
+        f"  device          {f'{gpus} GPU(s)' if gpus else f'CPU, {os.cpu_count()} cores'}",
+        f"  replay buffer   {replay_transitions:,} transitions, {replay_bytes / 1e9:.2f} GB when "
+        f"full; this machine has {psutil.virtual_memory().total / 1e9:.1f} GB",
+        f"  budget          {budget}",
+        f"  finish          around {finish:%a %H:%M}, in {format_seconds(left)} (a guess from the "
+        f"processor's speed: {guessed_env_steps_per_second:,.0f} steps/s)",
+        f"  watch           tensorboard --logdir {path}",
+        "  stop            Ctrl-C saves and stops; the same command goes on",
+    ]
+    return "\n".join(lines)
+
+
+def end(run: RunDirectory, env_steps: int, stopped_by: str | None) -> str:
+    """How the run ended, and what to do next."""
+    if stopped_by is not None:
+        return (
+            f"Stopped by {stopped_by} at {env_steps:,} environment steps; everything is saved. "
+            "The same command goes on from here."
+        )
+    return (
+        f"Done: {env_steps:,} environment steps. Watch it play:\n"
+        f"  python eval.py --checkpoint_dir={shlex.quote(str(run.path))} --video=game.mp4"
+    )
+
+
+class ConsoleHook:
+    """A progress bar on a terminal; a line per row elsewhere."""
+
+    def __init__(self, total_env_steps: int, env_steps: int, stream: TextIO = sys.stderr):
+        """Shows progress from `env_steps` to `total_env_steps` on `stream`."""
+        self._total = total_env_steps
+        self._stream = stream
+        self._bar = (
+            tqdm(
+                total=total_env_steps,
+                initial=env_steps,
+                unit=" steps",
+                unit_scale=True,
+                dynamic_ncols=True,
+                file=stream,
+                bar_format="{percentage:3.0f}% {bar} {n_fmt}/{total_fmt} [{elapsed}<{remaining}, "
+                "{rate_fmt}]{postfix}",
+            )
+            if stream.isatty()
+            else None
+        )
+
+    def on_iteration(self, iteration: Iteration) -> None:
+        """Moves the bar."""
+        if self._bar is not None:
+            self._bar.update(min(iteration.env_steps, self._total) - self._bar.n)
+
+    def on_row(self, row: Row) -> None:
+        """Shows the row's numbers."""
+        if self._bar is not None:
+            self._bar.set_postfix_str(_numbers(row))
+            return
+        left = max(self._total - row.env_steps, 0) / max(row.env_steps_per_second, 1e-9)
+        print(
+            f"{row.env_steps:>10,} steps ({min(row.env_steps / self._total, 1):4.0%}), "
+            f"{_numbers(row)}, {row.env_steps_per_second:,.0f} steps/s, "
+            f"{format_seconds(left)} left",
+            file=self._stream,
+            flush=True,
+        )
+
+    def close(self) -> None:
+        """Leaves the bar as it is and goes to the next line."""
+        if self._bar is not None:
+            self._bar.close()
+
+
+def format_seconds(seconds: float) -> str:
+    """Seconds as people read them: `45 s`, `12 min`, `3 h 20 min`."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    if minutes < 90:
+        return f"{minutes} min"
+    return f"{minutes // 60} h {minutes % 60:02d} min"
+
+
+def _numbers(row: Row) -> str:
+    score = "-" if row.average_return is None else f"{row.average_return:.2f}"
+    loss = "-" if row.loss is None else f"{row.loss:.4f}"
+    return f"{row.episodes:,} games, mean return {score}, loss {loss}, epsilon {row.epsilon:.3f}"

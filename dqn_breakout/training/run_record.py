@@ -1,0 +1,124 @@
+"""Whose run a directory holds: one process at a time, one seed, one config, every start noted."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import platform
+import shlex
+import sys
+import time
+from collections.abc import Iterator
+from typing import Any
+
+from dqn_breakout import config, provenance
+from dqn_breakout.errors import UserError
+from dqn_breakout.run_directory import RunDirectory, write_atomically, write_json
+
+DEFAULT_SEED = 1
+
+# Bindings that may change when a run goes on: they decide how long it is and how closely watched,
+# not what it learns.
+_MAY_CHANGE = (
+    "train.total_env_steps",
+    "train.log_period_env_steps",
+    "train.checkpoint_period_env_steps",
+    "train.keep_checkpoints",
+    "train.evaluation_period_env_steps",
+    "train.evaluation_games",
+    "train.evaluation_protocol",
+)
+
+
+@contextlib.contextmanager
+def locked(run: RunDirectory) -> Iterator[None]:
+    """Holds the run directory; the system lets go of it when the process dies, however it dies.
+
+    Raises:
+        UserError: Another process holds it.
+    """
+    with open(run.path / ".lock", "a+") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            file.seek(0)
+            holder = file.read().strip() or "another process"
+            raise UserError(
+                f"The run directory {run.path} is in use by {holder}. Wait for it, stop it, or "
+                "choose another --run_dir."
+            ) from error
+        file.truncate(0)
+        file.write(f"process {os.getpid()} on {platform.node()}")
+        file.flush()
+        yield
+
+
+def settle_seed(run: RunDirectory, seed: int | None) -> int:
+    """The seed to use: the given one, or that of the run that is there, or 1.
+
+    Raises:
+        UserError: The run there has another seed.
+    """
+    if not run.run_json.exists():
+        return DEFAULT_SEED if seed is None else seed
+    there = int(_read(run)["seed"])
+    if seed is not None and seed != there:
+        raise UserError(
+            f"The run in {run.path} has seed {there}, not {seed}. Leave --seed out to go on with "
+            "it, or choose another --run_dir."
+        )
+    return there
+
+
+def settle_config(run: RunDirectory) -> None:
+    """Records the operative config; everything that it configures must have been built.
+
+    Raises:
+        UserError: The run there has another config (the message names each binding that differs),
+            or a binding was given that nothing uses.
+    """
+    unused = config.unused_bindings()
+    if unused:
+        raise UserError(
+            f"Nothing uses the binding{'s' if len(unused) > 1 else ''} {', '.join(unused)}. Leave "
+            "it out, or mend its scope."
+        )
+    text = config.operative_config()
+    if run.config_gin.exists():
+        differences = [
+            sentence
+            for sentence in config.differences(run.config_gin.read_text(), text)
+            if not sentence.startswith(_MAY_CHANGE)
+        ]
+        if differences:
+            raise UserError(
+                f"The run in {run.path} has another config: {'; '.join(differences)}. Give the "
+                "same config to go on with it, or choose another --run_dir."
+            )
+    write_atomically(run.config_gin, text.encode())
+
+
+def record_start(run: RunDirectory, seed: int, game: str, env_steps: int) -> None:
+    """Adds this start to run.json."""
+    starts = _read(run)["starts"] if run.run_json.exists() else []
+    start = {
+        "time": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+        "env_steps": env_steps,
+        "command": shlex.join(["python", *sys.argv]),
+        "git_revision": provenance.git_revision(),
+        "versions": provenance.versions(),
+        "machine": provenance.machine(),
+    }
+    write_json(run.run_json, {"seed": seed, "game": game, "starts": [*starts, start]})
+
+
+def _read(run: RunDirectory) -> dict[str, Any]:
+    try:
+        content = json.loads(run.run_json.read_text())
+        return {"seed": int(content["seed"]), "starts": list(content["starts"])}
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UserError(
+            f"{run.run_json} is damaged. Restore it, or choose another --run_dir."
+        ) from error
