@@ -260,9 +260,9 @@ def probe(gin_files: Sequence[str], gin_bindings: Sequence[str]) -> dict[str, An
     import tf_keras
     from ale_py import roms
 
-    from dqn_breakout import config, experiment
+    from dqn_breakout import config, experiment  # noqa: F401  (registers the configurables)
     from dqn_breakout.environments.roms import rom_id
-    from dqn_breakout.replay.frame_replay_buffer import row_bytes
+    from dqn_breakout.replay import frame_replay_buffer
 
     config.parse(gin_files, gin_bindings)
     game = _bound_value("create_environment.game")
@@ -274,8 +274,8 @@ def probe(gin_files: Sequence[str], gin_bindings: Sequence[str]) -> dict[str, An
         "game": game,
         "rom": str(rom) if rom else None,
         "transitions": config.positive_int(capacity, _bound_value(capacity)),
-        "row_bytes": row_bytes((84, 84)),
-        "other_bytes": experiment._OTHER_MEMORY_BYTES,
+        "row_bytes": frame_replay_buffer.row_bytes((84, 84)),
+        "other_bytes": frame_replay_buffer._OTHER_MEMORY_BYTES,
     }
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import sys
+from pathlib import Path
 from typing import Any
 
 import gin
@@ -19,7 +20,7 @@ from dqn_breakout.environments import python_games, vector_games  # noqa: F401  
 from dqn_breakout.environments.builder import create_environment
 from dqn_breakout.errors import UserError
 from dqn_breakout.evaluation import evaluate as evaluation
-from dqn_breakout.evaluation import protocols
+from dqn_breakout.evaluation import protocols, video
 from dqn_breakout.networks.fingerprint import weights_sha256
 from dqn_breakout.networks.nature_cnn import create_q_network, forward_flops
 from dqn_breakout.replay.frame_replay_buffer import FrameReplayBuffer, create_replay_buffer
@@ -94,6 +95,7 @@ def train(
     evaluation_period_env_steps: int = gin.REQUIRED,
     evaluation_games: int = gin.REQUIRED,
     evaluation_protocol: str = gin.REQUIRED,
+    evaluation_video_seconds: int = gin.REQUIRED,
 ) -> int:
     """Trains in `run_dir`, from the start or from where the run there stopped.
 
@@ -108,6 +110,7 @@ def train(
         evaluation_period_env_steps: Environment steps between evaluations.
         evaluation_games: Full games of an evaluation.
         evaluation_protocol: Name of the evaluation's protocol.
+        evaluation_video_seconds: Seconds of a game to record at each evaluation; 0 for no video.
 
     Returns:
         The process's exit code: 0 when the budget is spent, 128 + signal after a stop.
@@ -124,6 +127,7 @@ def train(
         ("evaluation_games", evaluation_games),
     ):
         config.positive_int(f"train.{name}", value)
+    config.non_negative_int("train.evaluation_video_seconds", evaluation_video_seconds)
     protocol = protocols.by_name(evaluation_protocol)
     run = RunDirectory(run_dir)
     run.create()
@@ -159,6 +163,16 @@ def train(
                 parts.environment.batch_size,
             )
 
+        def record(path: Path) -> None:
+            video.record_game(
+                parts.agent.q_network,
+                path,
+                protocol,
+                seed,
+                max_seconds=evaluation_video_seconds,
+                caption=f"after {parts.metrics.env_steps:,} steps",
+            )
+
         def save(row: Row) -> None:
             summary = _summary(parts, row, meter.overall_env_steps_per_second)
             try:
@@ -176,7 +190,12 @@ def train(
             hooks.TensorBoardHook(run),
             hooks.MetricsFileHook(run, env_steps),
             hooks.EvaluationHook(
-                run, evaluate, evaluation_period_env_steps, env_steps, meter.pause
+                run,
+                evaluate,
+                record if evaluation_video_seconds else None,
+                evaluation_period_env_steps,
+                env_steps,
+                meter.pause,
             ),
         ]
         log_period = hooks.Period(log_period_env_steps, env_steps)

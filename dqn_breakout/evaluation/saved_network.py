@@ -14,6 +14,7 @@ from dqn_breakout import checkpoint_files, config
 from dqn_breakout.environments.builder import create_environment
 from dqn_breakout.errors import UserError
 from dqn_breakout.evaluation.protocols import configured
+from dqn_breakout.evaluation.request import run_of
 from dqn_breakout.networks.nature_cnn import create_q_network
 from dqn_breakout.run_directory import RunDirectory
 
@@ -35,15 +36,6 @@ class SavedNetwork:
     train_steps: int | None
 
 
-def run_of(checkpoint_dir: str | os.PathLike[str]) -> RunDirectory:
-    """The run directory that holds the given run, checkpoints folder or checkpoint.
-
-    Raises:
-        UserError: There is no such directory, or no run in it.
-    """
-    return RunDirectory.of_checkpoints(_absolute(checkpoint_dir))
-
-
 def load_network(checkpoint_dir: str | os.PathLike[str]) -> SavedNetwork:
     """Parses the run's saved configuration and builds its network from the newest checkpoint.
 
@@ -57,8 +49,8 @@ def load_network(checkpoint_dir: str | os.PathLike[str]) -> SavedNetwork:
         UserError: There is no run or no checkpoint, a file is damaged, or the checkpoint's network
             is not the one that the configuration describes.
     """
-    given = _absolute(checkpoint_dir)
-    run = run_of(given)
+    run = run_of(checkpoint_dir)
+    given = Path(checkpoint_dir).expanduser().resolve()
     folder = run.checkpoints if given == run.path else given
     checkpoint = checkpoint_files.open_newest(folder)
     try:
@@ -85,11 +77,6 @@ def load_network(checkpoint_dir: str | os.PathLike[str]) -> SavedNetwork:
         int(counters["env_steps"]),
         int(counters["train_steps"]) if "train_steps" in counters else None,
     )
-
-
-def _absolute(path: str | os.PathLike[str]) -> Path:
-    # Resolved, so that "." inside a checkpoints folder has parents to look at.
-    return Path(path).expanduser().resolve()
 
 
 def _assign(

@@ -15,34 +15,18 @@ from PIL import Image
 from dqn_breakout.errors import UserError
 from dqn_breakout.evaluation.panel import COLOURS, Panel
 from dqn_breakout.evaluation.protocols import EvaluationProtocol, configured
+from dqn_breakout.evaluation.request import VIDEO_ENDINGS
 from dqn_breakout.evaluation.shown_game import ShownGame, ShownStep
 
 # The Atari 2600's NTSC picture rate.
 ALE_FRAMES_PER_SECOND = 60
 
-ENDINGS = (".mp4", ".gif")
 _LAST_PICTURE_SECONDS = 2.0
 
 # A gif is for a page: smaller pictures, few colours, and not the whole game.
 _GIF_SECONDS = 30.0
 _GIF_COLOURS = 64
 _MP4_SCALE, _GIF_SCALE = 3, 2
-
-
-def check_path(path: str | os.PathLike[str]) -> Path:
-    """Returns the path if a video can be written there.
-
-    Raises:
-        UserError: Its ending is neither .mp4 nor .gif, or there is no such folder.
-    """
-    checked = Path(path).expanduser()
-    if checked.suffix.lower() not in ENDINGS:
-        raise UserError(
-            f"The video {checked} must end in {' or '.join(ENDINGS)}, which says how it is written."
-        )
-    if not checked.parent.is_dir():
-        raise UserError(f"There is no folder {checked.parent} for the video {checked.name}.")
-    return checked
 
 
 def record_game(
@@ -69,9 +53,12 @@ def record_game(
         `return`, `length_env_steps` and `video_seconds`.
 
     Raises:
-        UserError: The path is no good, the video cannot be written, or a value is out of range.
+        UserError: The video cannot be written, or a value is out of range.
+        ValueError: The path's ending is not one of `VIDEO_ENDINGS`.
     """
-    target = check_path(path)
+    target = Path(path)
+    if target.suffix.lower() not in VIDEO_ENDINGS:
+        raise ValueError(f"{target} ends in none of {VIDEO_ENDINGS}")
     is_gif = target.suffix.lower() == ".gif"
     if max_seconds is None:
         max_seconds = _GIF_SECONDS if is_gif else float("inf")

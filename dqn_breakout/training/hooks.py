@@ -10,6 +10,7 @@ import os
 import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, Protocol
 
 import tensorflow as tf
@@ -116,12 +117,13 @@ class MetricsFileHook:
 
 
 class EvaluationHook:
-    """Plays evaluation games now and then, and writes scores to TensorBoard and to JSON files."""
+    """Plays evaluation games now and then; leaves scores in TensorBoard and JSON, and a video."""
 
     def __init__(
         self,
         run: RunDirectory,
         evaluate: Callable[[], dict[str, Any]],
+        record: Callable[[Path], Any] | None,
         period_env_steps: int,
         env_steps: int,
         pause: Callable[[float], None],
@@ -131,12 +133,14 @@ class EvaluationHook:
         Args:
             run: Where results go.
             evaluate: Plays the games and returns the scores.
+            record: Records a game as a video file; None for no videos.
             period_env_steps: Environment steps between evaluations.
             env_steps: Where the run stands.
             pause: Is told how many seconds an evaluation took.
         """
         self._run = run
         self._evaluate = evaluate
+        self._record = record
         self._period = Period(period_env_steps, env_steps)
         self._pause = pause
         self._writer = tf.summary.create_file_writer(str(run.eval_events))
@@ -159,6 +163,9 @@ class EvaluationHook:
         scores = {"env_steps": env_steps, **self._evaluate()}
         self._run.evaluations.mkdir(exist_ok=True)
         write_json(self._run.evaluations / f"{env_steps:012d}.json", scores)
+        if self._record is not None:
+            self._run.videos.mkdir(exist_ok=True)
+            self._record(self._run.videos / f"{env_steps:012d}.mp4")
         with self._writer.as_default(step=env_steps):
             tf.summary.scalar("games/return_mean", float(scores["mean"]))
             tf.summary.scalar("games/return_median", float(scores["median"]))

@@ -29,6 +29,7 @@ _MAY_CHANGE = (
     "train.evaluation_period_env_steps",
     "train.evaluation_games",
     "train.evaluation_protocol",
+    "train.evaluation_video_seconds",
 )
 
 

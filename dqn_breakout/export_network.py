@@ -1,0 +1,68 @@
+"""Makes a run small enough to share: python -m dqn_breakout.export_network RUN_DIR FOLDER
+
+The folder holds what `eval.py --checkpoint_dir=FOLDER` needs and no more: the network of the newest
+checkpoint, the operative config, and where the run stood. About 6 MB instead of gigabytes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from dqn_breakout import checkpoint_files
+from dqn_breakout.checkpoint_files import DamagedCheckpoint
+from dqn_breakout.errors import UserError
+from dqn_breakout.run_directory import RunDirectory, write_atomically
+
+
+def export_network(run_dir: Path, folder: Path) -> Path:
+    """Writes the newest network of a run, its config and its summary into a new folder.
+
+    Args:
+        run_dir: A run directory or its checkpoints folder; training may go on meanwhile.
+        folder: Where to write; must not hold a run.
+
+    Returns:
+        The folder of the written checkpoint.
+
+    Raises:
+        UserError: There is no sound checkpoint, or the folder holds a run already.
+    """
+    run = RunDirectory.of_checkpoints(run_dir)
+    shared = RunDirectory(folder)
+    if shared.config_gin.exists() or shared.checkpoints.exists():
+        raise UserError(f"{folder} holds a run already. Give a new folder.")
+    newest = checkpoint_files.open_newest(run.checkpoints)
+    try:
+        network = newest.arrays("network")
+    except DamagedCheckpoint as error:
+        raise UserError(f"The newest checkpoint cannot be used: {error}.") from error
+    shared.create()
+    written = checkpoint_files.write_checkpoint(
+        shared.checkpoints, newest.counters, {"network": network}, segments={}
+    )
+    write_atomically(shared.config_gin, run.config_gin.read_bytes())
+    return written.path
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Exports from the command line; returns the exit code."""
+    parser = argparse.ArgumentParser(
+        prog="python -m dqn_breakout.export_network",
+        description="Write the newest network of a run into a small folder that eval.py can play.",
+    )
+    parser.add_argument("run_dir", type=Path, metavar="RUN_DIR", help="the run to share")
+    parser.add_argument("folder", type=Path, metavar="FOLDER", help="where to write it")
+    given = parser.parse_args(arguments)
+    try:
+        print(export_network(given.run_dir, given.folder))
+    except UserError as error:
+        print(error.message, file=sys.stderr)
+        return UserError.EXIT_CODE
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,59 @@
+"""Scores a trained network, or shows it play: python eval.py --checkpoint_dir=runs/breakout"""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+from collections.abc import Sequence
+
+from absl import app, flags
+
+from dqn_breakout.errors import UserError
+
+FLAGS = flags.FLAGS
+flags.DEFINE_string(
+    "checkpoint_dir",
+    None,
+    "A run directory, its checkpoints folder, or one checkpoint; nothing else is needed.",
+)
+flags.DEFINE_string(
+    "protocol",
+    "nature",
+    "The rules. nature: epsilon 0.05, up to 30 no-ops, 5 minutes. machado: sticky actions 0.25, "
+    "epsilon 0.01, 5 minutes. training: the run's own environment and final epsilon.",
+)
+flags.DEFINE_integer("games", 30, "Full games to score; 0, with --video or --watch, for none.")
+flags.DEFINE_integer("seed", 0, "Same seed, same games.")
+flags.DEFINE_integer("num_environments", 10, "Games side by side. Another number, other games.")
+flags.DEFINE_string("output", None, "Writes every score, and all that they depend on, as JSON.")
+flags.DEFINE_string("video", None, "Records a game, action values beside it: an .mp4 or .gif file.")
+flags.DEFINE_boolean("watch", False, "Shows a game in a window.")
+flags.DEFINE_boolean("random", False, "Scores a random player, by the run's rules or --gin_file's.")
+flags.DEFINE_multi_string("gin_file", [], "With --random: the game's gin file (breakout.gin).")
+flags.DEFINE_multi_string("gin_bindings", [], "With --random: a binding; it wins over files.")
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Does what the flags say."""
+    try:
+        if len(arguments) > 1:
+            raise UserError(f"What is {arguments[1]!r}? Options begin with --; see --help.")
+        from dqn_breakout.evaluation.request import EvaluationRequest
+
+        names = [field.name for field in dataclasses.fields(EvaluationRequest)]
+        request = EvaluationRequest(**{name: FLAGS[name].value for name in names})
+        request.check()
+        # TensorFlow takes seconds to import: after the flags were looked at.
+        from dqn_breakout import experiment  # noqa: F401  (registers all that a config may name)
+        from dqn_breakout.evaluation import session
+
+        session.play(request)
+    except UserError as error:
+        print(error.message, file=sys.stderr)
+        sys.exit(UserError.EXIT_CODE)
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    app.run(main)

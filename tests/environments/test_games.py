@@ -1,0 +1,316 @@
+"""Both kinds of games against each other, and against the emulator itself."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from typing import Any
+
+import ale_py
+import cv2
+import numpy as np
+import pytest
+
+from dqn_breakout.environments.games import Games, GamesStep
+from dqn_breakout.environments.python_games import PythonGames
+from dqn_breakout.environments.roms import rom_id
+from dqn_breakout.environments.vector_games import VectorGames
+from dqn_breakout.errors import UserError
+
+KINDS = [PythonGames, VectorGames]
+MakeGames = Callable[..., Games]
+
+
+@pytest.fixture
+def make() -> Iterator[MakeGames]:
+    """Builds games that are closed after the test."""
+    with ExitStack() as stack:
+
+        def build(kind: type[Games], game: str, batch_size: int = 1, **changes: Any) -> Games:
+            arguments: dict[str, Any] = {
+                "frame_skip": 4,
+                "noop_max": 0,
+                "sticky_action_probability": 0.0,
+                "max_episode_steps": 27_000,
+                **changes,
+            }
+            games = kind(game=game, batch_size=batch_size, **arguments)
+            stack.callback(games.close)
+            return games
+
+        yield build
+
+
+def start(games: Games, *seeds: int) -> GamesStep:
+    return games.reset(np.arange(games.batch_size), np.array(seeds or [1] * games.batch_size))
+
+
+def ended(step: GamesStep) -> np.ndarray:
+    return step.terminated | step.truncated
+
+
+@pytest.mark.parametrize(
+    ("game", "max_episode_steps", "steps", "ends"),
+    [
+        pytest.param("Breakout", 27_000, 400, "terminated", id="Breakout played to its end"),
+        pytest.param("Breakout", 70, 150, "truncated", id="Breakout cut off"),
+        pytest.param("Pong", 27_000, 900, "terminated", id="Pong played to its end"),
+        pytest.param("Pong", 40, 90, "truncated", id="Pong cut off"),
+    ],
+)
+def test_vector_games_equal_python_games_step_by_step(
+    make: MakeGames, game: str, max_episode_steps: int, steps: int, ends: str
+) -> None:
+    """Everything but the frame at a truncation, which the next test holds."""
+    count = 2 if game == "Pong" else 3
+    python = make(PythonGames, game, count, max_episode_steps=max_episode_steps)
+    vector = make(VectorGames, game, count, max_episode_steps=max_episode_steps)
+    assert vector.action_meanings == python.action_meanings
+    assert vector.frame_shape == python.frame_shape == (84, 84)
+    seeds = range(1, count + 1)
+    ours, theirs = start(python, *seeds), start(vector, *seeds)
+    rng = np.random.default_rng(3)
+    seen, restarts, rewards = {"terminated": 0, "truncated": 0}, 0, 0
+    for number in range(steps):
+        for name in ("rewards", "terminated", "truncated", "lives"):
+            one, other = getattr(ours, name), getattr(theirs, name)
+            np.testing.assert_array_equal(one, other, f"{name} at step {number}")
+        shown = ~ours.truncated
+        np.testing.assert_array_equal(
+            ours.frames[shown], theirs.frames[shown], f"frames at step {number}"
+        )
+        assert not (theirs.terminated & theirs.truncated).any()
+        seen["terminated"] += int(ours.terminated.sum())
+        seen["truncated"] += int(ours.truncated.sum())
+        rewards += np.count_nonzero(ours.rewards)
+        restarts += int(ended(ours).sum())
+        actions = rng.integers(0, len(python.action_meanings), count)
+        ours, theirs = python.step(actions), vector.step(actions)
+    assert seen[ends] >= count
+    assert restarts >= count
+    assert rewards > 0
+
+
+@pytest.mark.parametrize("game", ["Breakout", "Pong"])
+def test_the_frame_at_a_truncation_is_the_same_in_both_kinds(make: MakeGames, game: str) -> None:
+    frames = {}
+    for kind in KINDS:
+        games = make(kind, game, max_episode_steps=30)
+        step = start(games)
+        actions = iter(np.random.default_rng(0).integers(0, 4, 100))
+        while not step.truncated[0]:
+            step = games.step(np.array([next(actions)]))
+        frames[kind] = step.frames
+    uncut = make(PythonGames, game)
+    step = start(uncut)
+    for action in np.random.default_rng(0).integers(0, 4, 100)[:30]:
+        step = uncut.step(np.array([action]))
+    np.testing.assert_array_equal(frames[PythonGames], step.frames)
+    np.testing.assert_array_equal(frames[VectorGames], step.frames)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_game_that_ends_at_the_step_limit_is_terminated_not_truncated(
+    make: MakeGames, kind: type[Games]
+) -> None:
+    def play(max_episode_steps: int) -> tuple[int, GamesStep]:
+        games = make(kind, "Breakout", max_episode_steps=max_episode_steps)
+        step, steps = start(games), 0
+        actions = np.random.default_rng(0).integers(0, 4, (27_000, 1))
+        while not ended(step).any():
+            step = games.step(actions[steps])
+            steps += 1
+        return steps, step
+
+    length, end = play(27_000)
+    assert end.terminated[0]
+    steps, at_limit = play(length)
+    assert (steps, at_limit.terminated[0], at_limit.truncated[0]) == (length, True, False)
+    steps, below_limit = play(length - 1)
+    assert (steps, below_limit.terminated[0], below_limit.truncated[0]) == (length - 1, False, True)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_opening_no_ops_do_not_count_towards_the_step_limit(
+    make: MakeGames, kind: type[Games]
+) -> None:
+    games = make(kind, "Pong", 2, noop_max=30, max_episode_steps=5)
+    step = start(games, 1, 2)
+    truncated = []
+    for _ in range(12):
+        step = games.step(np.zeros(2, np.int32))
+        truncated.append(step.truncated.tolist())
+    assert [place for place, cut in enumerate(truncated, 1) if all(cut)] == [5, 11]
+    assert sum(map(any, truncated)) == 2
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(("game", "frame_skip"), [("Breakout", 4), ("Pong", 2), ("Freeway", 1)])
+def test_a_step_is_frame_skip_ale_frames_and_shows_the_maximum_of_the_last_two(
+    make: MakeGames, kind: type[Games], game: str, frame_skip: int
+) -> None:
+    """An emulator driven by hand is the oracle."""
+    ale = ale_py.ALEInterface()
+    ale.setFloat("repeat_action_probability", 0.0)
+    ale.loadROM(ale_py.roms.get_rom_path(rom_id(game)))
+    legal = ale.getMinimalActionSet()
+
+    def resized(screen: np.ndarray) -> np.ndarray:
+        return cv2.resize(screen, (84, 84), interpolation=cv2.INTER_AREA)
+
+    games = make(kind, game, frame_skip=frame_skip)
+    assert games.action_meanings == tuple(action.name for action in legal)
+    step = start(games)
+    np.testing.assert_array_equal(step.frames[0], resized(ale.getScreenGrayscale()))
+    for action in np.random.default_rng(1).integers(0, len(legal), 60):
+        screens, reward = [], 0.0
+        for _ in range(frame_skip):
+            reward += ale.act(legal[action])
+            screens.append(ale.getScreenGrayscale())
+        step = games.step(np.array([action]))
+        expected = resized(np.maximum.reduce(screens[-2:]))
+        np.testing.assert_array_equal(step.frames[0], expected)
+        assert step.rewards[0] == reward
+        assert step.lives[0] == ale.lives()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("noop_max", [0, 3, 30])
+def test_at_most_noop_max_ale_frames_of_no_op_open_a_game(
+    make: MakeGames, kind: type[Games], noop_max: int
+) -> None:
+    # On Freeway's screen traffic moves at every ALE frame: each opening frame tells its number.
+    still = make(PythonGames, "Freeway", frame_skip=1)
+    opening = [start(still).frames.tobytes()]
+    opening += [still.step(np.array([0])).frames.tobytes() for _ in range(40)]
+    assert len(set(opening)) == 41
+
+    games = make(kind, "Freeway", noop_max=noop_max, max_episode_steps=1)
+    no_ops = []
+    for seed in range(12):
+        no_ops.append(opening.index(start(games, seed).frames.tobytes()))
+        games.step(np.array([0]))
+        restarted = games.step(np.array([0]))
+        no_ops.append(opening.index(restarted.frames.tobytes()))
+    assert max(no_ops) <= noop_max
+    if noop_max == 0:
+        assert set(no_ops) == {0}
+    if noop_max == 3:
+        assert {1, 2, 3} <= set(no_ops)  # The largest number is reached.
+    if noop_max == 30:
+        assert len(set(no_ops)) > 8
+        assert max(no_ops) > 20
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_seed_and_the_actions_decide_all_that_follows(make: MakeGames, kind: type[Games]) -> None:
+    games = make(
+        kind,
+        "Breakout",
+        2,
+        noop_max=30,
+        sticky_action_probability=0.25,
+        max_episode_steps=30,
+    )
+    actions = np.random.default_rng(5).integers(0, 4, (70, 2))
+
+    def play(first: GamesStep) -> np.ndarray:
+        return np.stack([first.frames, *(games.step(each).frames for each in actions)])
+
+    once = play(start(games, 11, 12))
+    assert np.array_equal(play(start(games, 11, 12)), once)
+    other = play(start(games, 13, 12))
+    assert not np.array_equal(other[:, 0], once[:, 0])
+    assert np.array_equal(other[:, 1], once[:, 1])
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_restart_of_one_game_leaves_the_others_as_they_are(
+    make: MakeGames, kind: type[Games]
+) -> None:
+    games, untouched = (make(kind, "Breakout", 3, noop_max=10) for _ in range(2))
+    one, other = start(games, 1, 2, 3), start(untouched, 1, 2, 3)
+    actions = np.random.default_rng(2).integers(0, 4, (40, 3))
+    for each in actions[:20]:
+        one, other = games.step(each), untouched.step(each)
+    one = games.reset(np.array([1]), np.array([9]))
+    for name, rows, expected in zip(GamesStep._fields, one, other, strict=True):
+        if name != "rewards":
+            np.testing.assert_array_equal(rows[[0, 2]], expected[[0, 2]])
+    fresh = start(make(kind, "Breakout", 3, noop_max=10), 4, 9, 5)
+    np.testing.assert_array_equal(one.frames[1], fresh.frames[1])
+    assert one.lives.tolist() == [other.lives[0], 5, other.lives[2]]
+    for each in actions[20:]:
+        one, other = games.step(each), untouched.step(each)
+        np.testing.assert_array_equal(one.frames[[0, 2]], other.frames[[0, 2]])
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_steps_that_were_given_do_not_change_afterwards(make: MakeGames, kind: type[Games]) -> None:
+    games = make(kind, "Pong", 2, max_episode_steps=6)
+    steps = [start(games, 1, 2)]
+    copies = [GamesStep(*map(np.array, steps[0]))]
+    for number in range(15):
+        steps.append(games.step(np.array([2, number % 6])))
+        copies.append(GamesStep(*map(np.array, steps[-1])))
+    for step, copy in zip(steps, copies, strict=True):
+        for values, before in zip(step, copy, strict=True):
+            np.testing.assert_array_equal(values, before)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("sticky", [0.0, 1.0])
+def test_sticky_actions_repeat_the_action_before(
+    make: MakeGames, kind: type[Games], sticky: float
+) -> None:
+    """With probability 1 the emulator never leaves its first action, no-op."""
+    games = make(kind, "Pong", sticky_action_probability=sticky)
+    idle = make(kind, "Pong")
+    start(games)
+    start(idle)
+    for _ in range(40):
+        moved, still = games.step(np.array([2])), idle.step(np.array([0]))
+    assert np.array_equal(moved.frames, still.frames) == (sticky == 1.0)
+
+
+def test_vector_games_show_no_screen() -> None:
+    with pytest.raises(UserError, match=r"@vector_games cannot show.*@python_games"):
+        VectorGames(
+            game="Pong",
+            batch_size=1,
+            frame_skip=4,
+            noop_max=0,
+            sticky_action_probability=0.0,
+            max_episode_steps=100,
+            render_mode="rgb_array",
+        )
+    games = VectorGames(
+        game="Pong",
+        batch_size=1,
+        frame_skip=4,
+        noop_max=0,
+        sticky_action_probability=0.0,
+        max_episode_steps=100,
+    )
+    with pytest.raises(NotImplementedError, match="VectorGames has no screen to show"):
+        games.render()
+    games.close()
+
+
+def test_python_games_show_the_screen_of_the_first_game(make: MakeGames) -> None:
+    games = make(PythonGames, "Breakout", 2, render_mode="rgb_array")
+    start(games, 1, 2)
+    before = games.render()
+    assert before.shape == (210, 160, 3)
+    assert before.dtype == np.uint8
+    for _ in range(10):
+        games.step(np.array([2, 0]))  # Only the first game's paddle moves.
+    assert not np.array_equal(games.render(), before)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_an_unknown_game_is_refused_with_the_nearest_names(
+    make: MakeGames, kind: type[Games]
+) -> None:
+    with pytest.raises(UserError, match=r"no Atari game 'Brakeout'.*did you mean Breakout"):
+        make(kind, "Brakeout")

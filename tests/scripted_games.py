@@ -1,0 +1,138 @@
+"""Games whose every step is written down beforehand, to test rules and book-keeping on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+import numpy as np
+from tf_agents.environments.tf_py_environment import TFPyEnvironment
+
+from dqn_breakout.environments.atari_environment import AtariEnvironment
+from dqn_breakout.environments.frame_stack import FrameStack4
+from dqn_breakout.environments.games import Games, GamesStep
+
+
+class Move(NamedTuple):
+    """What one step after a game's first one gives; `end` is "terminated" or "truncated"."""
+
+    reward: float
+    lives: int
+    end: str = ""
+
+
+class Script(NamedTuple):
+    """One game: the lives at its start, then its moves, of which the last ends it."""
+
+    lives: int
+    moves: Sequence[Move]
+
+
+class ScriptedGames(Games):
+    """Plays scripts, whatever the actions: `scripts[i]` are the games of place `i`, in a cycle.
+
+    No two frames are alike: each holds the place, the seed, and the number of the step since that
+    seed was given.
+
+    Attributes:
+        actions: The actions of each step, int `(B,)`, as they came.
+        seeds: `(games, seeds)` of each reset, as they came.
+    """
+
+    def __init__(
+        self,
+        scripts: Sequence[Sequence[Script]],
+        frame_shape: tuple[int, int] = (2, 3),
+        action_meanings: tuple[str, ...] = ("NOOP", "FIRE", "RIGHT", "LEFT"),
+    ):
+        self.batch_size = len(scripts)
+        self.frame_shape = frame_shape
+        self.action_meanings = action_meanings
+        self.actions: list[np.ndarray] = []
+        self.seeds: list[tuple[list[int], list[int]]] = []
+        self._scripts = scripts
+        self._seed = [0] * self.batch_size
+        self._steps = [0] * self.batch_size
+        self._plays = [_play(games) for games in scripts]
+        self._moves = [Move(0, 0)] * self.batch_size
+
+    def reset(self, games: np.ndarray, seeds: np.ndarray) -> GamesStep:
+        self.seeds.append((games.tolist(), seeds.tolist()))
+        for place, seed in zip(games.tolist(), seeds.tolist(), strict=True):
+            self._seed[place] = seed
+            self._steps[place] = 0
+            self._plays[place] = _play(self._scripts[place])
+            self._moves[place] = next(self._plays[place])
+        return self._step()
+
+    def step(self, actions: np.ndarray) -> GamesStep:
+        self.actions.append(np.array(actions))
+        for place in range(self.batch_size):
+            self._steps[place] += 1
+            self._moves[place] = next(self._plays[place])
+        return self._step()
+
+    def _step(self) -> GamesStep:
+        moves = self._moves
+        return GamesStep(
+            frames=np.stack(
+                [
+                    frame_of(place, seed, step, self.frame_shape)
+                    for place, (seed, step) in enumerate(zip(self._seed, self._steps, strict=True))
+                ]
+            ),
+            rewards=np.array([move.reward for move in moves], np.float32),
+            terminated=np.array([move.end == "terminated" for move in moves]),
+            truncated=np.array([move.end == "truncated" for move in moves]),
+            lives=np.array([move.lives for move in moves], np.int32),
+        )
+
+
+def _play(scripts: Sequence[Script]) -> Iterator[Move]:
+    while True:
+        for script in scripts:
+            yield Move(0, script.lives)
+            yield from script.moves
+
+
+def frame_of(place: int, seed: int, step: int, shape: tuple[int, int] = (2, 3)) -> np.ndarray:
+    """The frame that `ScriptedGames` shows: `place`, `seed` and `step` over and over, uint8."""
+    assert step < 2**16
+    return np.resize(np.array([place, seed % 251, step >> 8, step % 256], np.uint8), shape)
+
+
+def random_scripts(
+    seed: int, games: int, longest: int, *, shortest: int = 1, lives: int = 3
+) -> list[Script]:
+    """Games of random lengths, with lives lost, rewards over 1 and below 0, and both ends."""
+    rng = np.random.default_rng(seed)
+    scripts = []
+    for _ in range(games):
+        length = int(rng.integers(shortest, longest + 1))
+        left = lives
+        moves = []
+        for _ in range(length - 1):
+            left = max(left - int(rng.random() < 0.2), 1)
+            moves.append(Move(float(rng.choice([0, 0, 1, 4, 7, -2])), left))
+        end = "terminated" if rng.random() < 0.7 else "truncated"
+        moves.append(Move(float(rng.choice([0, 3])), 0 if end == "terminated" else left, end))
+        scripts.append(Script(lives, moves))
+    return scripts
+
+
+def scripted_environment(
+    games: Games,
+    *,
+    seed: int = 0,
+    terminal_on_life_loss: bool = True,
+    fire_on_reset: bool = True,
+) -> TFPyEnvironment:
+    """The environment that a run would have, around `games`."""
+    environment = AtariEnvironment(
+        games,
+        seed,
+        "collection",
+        terminal_on_life_loss=terminal_on_life_loss,
+        fire_on_reset=fire_on_reset,
+    )
+    return TFPyEnvironment(FrameStack4(environment))
