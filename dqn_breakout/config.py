@@ -1,8 +1,8 @@
 """Configuration: reads gin files and bindings, and says what was really used.
 
-This is the only module that parses gin. It owns four things: where gin files are found, how their
-text becomes gin's configuration, the words that builders use to refuse a value, and the comparison
-of one configuration with another. Whatever is wrong in a user's text becomes a `UserError`.
+This is the only module that parses gin. It owns three things: where gin files are found, how their
+text becomes gin's configuration, and the comparison of one configuration with another. Whatever is
+wrong in a user's text becomes a `UserError`.
 
 gin's own `parse_config_files_and_bindings` is not called, for two reasons. It runs code: `import`
 loads any module, and an `include` that names no file imports the Python package of that name. And
@@ -18,10 +18,8 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import difflib
 import inspect
 import math
-import numbers
 import pprint
 import re
 import stat
@@ -29,14 +27,15 @@ import sys
 import tokenize
 import types
 import warnings
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import gin
 from gin import config as gin_config
 from gin import config_parser
 
+from dqn_breakout import words
 from dqn_breakout.errors import UserError
 
 GIN_DIRECTORY: Path = Path(__file__).resolve().parent.parent / "gin"
@@ -49,7 +48,6 @@ _LARGEST_FILE_BYTES = 1_000_000
 _MOST_FILES = 100
 _DEEPEST_NESTING = 20
 _DEEPEST_REFERENCES = 20
-_LONGEST_LIST_OF_CHOICES = 12
 
 _TOO_LARGE = "a whole number does not fit into 64 bits"
 
@@ -67,7 +65,6 @@ _PLAIN_WORDS = {
     "Unexpected token.": "a name is missing",
 }
 
-_Choice = TypeVar("_Choice")
 _Key = tuple[str, str, str]  # scope, complete selector, parameter
 _Call = tuple[tuple[str, ...], str]  # scope components, complete selector
 
@@ -105,11 +102,11 @@ def resolve(name: str) -> Path:
     if _kind(Path(f"{name}.gin")) == "file":
         return Path(f"{name}.gin")
     if kind:
-        raise UserError(f"{_shown(name)} is a {kind}, not a gin file; {listing}")
+        raise UserError(f"{words.shown(name)} is a {kind}, not a gin file; {listing}")
     stems = {stem: file for file in names for stem in (file, file.removesuffix(".gin"))}
-    near = _nearest(Path(name).name, stems)
+    near = words.nearest(Path(name).name, stems)
     hint = f"; did you mean {stems[near]}?" if near else ";"
-    raise UserError(f"There is no gin file {_shown(name)}{hint} {listing}")
+    raise UserError(f"There is no gin file {words.shown(name)}{hint} {listing}")
 
 
 def _kind(path: Path) -> str | None:
@@ -153,7 +150,7 @@ def parse(gin_files: Sequence[str], gin_bindings: Sequence[str] = ()) -> None:
         try:
             gin.finalize()
         except Exception as error:  # Hooks that other libraries registered raise what they like.
-            raise UserError(f"The configuration is refused: {_first_line(error)}.") from error
+            raise UserError(f"The configuration is refused: {words.first_line(error)}.") from error
     except UserError:
         gin.clear_config()
         raise
@@ -188,7 +185,7 @@ class _Source:
     name: str | None  # None: a single binding, which its own text names.
 
     def place(self, line: int) -> str:
-        return f"{self.name} line {line}" if self.name else f"Binding {_shown(self.text)}"
+        return f"{self.name} line {line}" if self.name else f"Binding {words.shown(self.text)}"
 
     def statements(self) -> Iterator[Any]:
         """Yields gin's statements, with references as `_Reference`.
@@ -226,7 +223,7 @@ class _Source:
         if found <= len(lines) and lines[found - 1].strip():
             line = found
         text = lines[line - 1].strip() if line <= len(lines) else ""
-        where = f", in {_shown(text)}" if self.name and text else ""
+        where = f", in {words.shown(text)}" if self.name and text else ""
         unquoted = re.match(r"include\s+\w", text)
         detail = _INCLUDE_FORM if unquoted else _syntax_detail(error)
         return f"{self.place(line)} is not valid gin: {detail}{where}."
@@ -252,14 +249,14 @@ def _syntax_detail(error: Exception) -> str:
         literals = {"true": "True", "false": "False", "none": "None", "null": "None"}
         meant = literals.get(word[1].lower())
         if meant:
-            return f"{_shown(word[1])} is not a value; write {meant}"
+            return f"{words.shown(word[1])} is not a value; write {meant}"
         return (
-            f"{_shown(word[1])} is not a value; put text in quotes, and write % before a macro "
-            "and @ before a configurable"
+            f"{words.shown(word[1])} is not a value; put text in quotes, and write % before a "
+            "macro and @ before a configurable"
         )
     message = re.sub(r"(\n +Failed to parse token|  Got ).*", "", message, flags=re.DOTALL)
     message = re.sub(r" \(<\w+>, line \d+\)| on line \d+: <.*>", "", message)
-    plain = _printable(" ".join(message.split()).rstrip("."))
+    plain = words.printable(" ".join(message.split()).rstrip("."))
     plain = _PLAIN_WORDS.get(message, plain[:1].lower() + plain[1:])
     return plain or type(error).__name__
 
@@ -310,7 +307,7 @@ class _Reading:
         Raises:
             UserError: The file cannot be read, or something in it is wrong.
         """
-        name = path.name if path.parent == GIN_DIRECTORY else _printable(str(path))
+        name = path.name if path.parent == GIN_DIRECTORY else words.printable(str(path))
         self._files_read += 1
         if self._files_read > _MOST_FILES:
             raise UserError(f"{name} is one gin file too many: {_MOST_FILES} were read before it.")
@@ -326,7 +323,7 @@ class _Reading:
             except UserError as error:
                 raise UserError(f"{place}: {error.message}") from error
             if included.resolve() in chain:
-                circle = " -> ".join(_printable(file.name) for file in (*chain, included))
+                circle = " -> ".join(words.printable(file.name) for file in (*chain, included))
                 raise UserError(f"{place}: gin files include one another in a circle: {circle}.")
             self.read_file(included, chain)
 
@@ -340,11 +337,11 @@ class _Reading:
         if not text.strip():
             raise UserError(f"A gin binding is empty; {form}.")
         if "=" not in text:
-            raise UserError(f"Binding {_shown(text)} has no '='; {form}.")
+            raise UserError(f"Binding {words.shown(text)} has no '='; {form}.")
         source = _Source(text, None)
         statements = list(source.statements())
         if not statements:
-            raise UserError(f"Binding {_shown(text)} is only a comment; {form}.")
+            raise UserError(f"Binding {words.shown(text)} is only a comment; {form}.")
         for statement in statements:
             if isinstance(statement, config_parser.IncludeStatement):
                 raise UserError(f"{source.place(1)} is an include; give files with --gin_file.")
@@ -401,7 +398,7 @@ class _Reading:
         try:
             return delegate.configurable_reference(reference.name, reference.kind == "@()")
         except Exception as error:  # A scope makes gin subclass a class, which may refuse it.
-            raise UserError(f"gin cannot use {reference}: {_first_line(error)}.") from error
+            raise UserError(f"gin cannot use {reference}: {words.first_line(error)}.") from error
 
     def check(self) -> None:
         """Checks what only the whole configuration shows.
@@ -425,7 +422,7 @@ class _Reading:
         target = reference.configurable.selector
         if target == _MACRO and reference.config_key not in gin_config._CONFIG:
             defined = [scope for scope, selector in gin_config._CONFIG if selector == _MACRO]
-            near = _nearest(name, [*defined, *_minimal_names(gin_config._CONSTANTS)])
+            near = words.nearest(name, [*defined, *_minimal_names(gin_config._CONSTANTS)])
             hint = f"did you mean %{near}?" if near else f"add a line {name} = value."
             raise UserError(f"{self._places[key]}: the macro %{name} is not defined; {hint}")
         if target == _CONSTANT and gin_config._CONSTANTS[name] is gin.REQUIRED:
@@ -476,7 +473,7 @@ class _Reading:
             if bound_selector != _MACRO
         }
         meant |= {macro: macro for macro in self._macros_referred_to}
-        near = _nearest(name, meant)
+        near = words.nearest(name, meant)
         hint = f"did you mean {meant[near]}?" if near else "write Configurable.parameter = value."
         raise UserError(
             f"{self._places[key]}: {name} would be a macro, but nothing refers to %{name}; {hint}"
@@ -495,7 +492,7 @@ def _read_text(path: Path) -> str:
     Raises:
         UserError: It cannot be read, is not UTF-8 text, or is far too large.
     """
-    name = _shown(str(path))
+    name = words.shown(str(path))
     try:
         with path.open("rb") as file:
             content = file.read(_LARGEST_FILE_BYTES + 1)
@@ -531,17 +528,21 @@ def _configurable(selector: str, reference: _Reference | None = None) -> Any:
     matches = registry.matching_selectors(selector)
     if len(matches) > 1:
         several = ", ".join(sorted(matches))
-        raise UserError(f"{_shown(selector)} could be any of {several}; write more of its name.")
+        raise UserError(
+            f"{words.shown(selector)} could be any of {several}; write more of its name."
+        )
     if matches and matches[0] in (_MACRO, _CONSTANT):
-        raise UserError(f"{_shown(selector)} is gin's own; write NAME = value and %NAME instead.")
+        raise UserError(
+            f"{words.shown(selector)} is gin's own; write NAME = value and %NAME instead."
+        )
     if matches:
         return registry[matches[0]]
     names = {minimal.rsplit(".", 1)[-1]: minimal for minimal in _minimal_names(registry)}
     names |= {minimal: minimal for minimal in _minimal_names(registry)}
-    near = _nearest(selector, names)
+    near = words.nearest(selector, names)
     hint = f"; did you mean {names[near]}?" if near else "."
-    where = f" ({_shown(reference)})" if reference else ""
-    raise UserError(f"no configurable is called {_shown(selector)}{where}{hint}")
+    where = f" ({words.shown(reference)})" if reference else ""
+    raise UserError(f"no configurable is called {words.shown(selector)}{where}{hint}")
 
 
 def _minimal_names(selectors: Any) -> list[str]:
@@ -578,10 +579,10 @@ def _check_parameter(configurable: Any, selector: str, parameter: str) -> None:
     if parameter in names or takes_any:
         return
     open_names = [name for name in names if _is_open(configurable, name)]
-    near = _nearest(parameter, open_names)
+    near = words.nearest(parameter, open_names)
     hint = f"did you mean {near}? Its parameters are" if near else "its parameters are"
     raise UserError(
-        f"{selector} has no parameter {_shown(parameter)}; {hint}: "
+        f"{selector} has no parameter {words.shown(parameter)}; {hint}: "
         f"{', '.join(open_names) or 'none'}."
     )
 
@@ -631,111 +632,7 @@ def _display_call(call: _Call) -> str:
     return "@" + "/".join((*scope, gin_config._REGISTRY.minimal_selector(selector))) + "()"
 
 
-# --- Refusing values in builders ------------------------------------------------------------------
-
-
-def require(condition: bool, parameter: str, message: str) -> None:
-    """Refuses a configuration in which a condition does not hold.
-
-    Args:
-        condition: What must hold.
-        parameter: The binding's name, such as `DqnAgent.gamma`.
-        message: What is wrong with it and what is allowed, so that `parameter message` reads as
-            one sentence.
-
-    Raises:
-        UserError: The condition is false.
-    """
-    if not condition:
-        raise UserError(f"{parameter} {message}")
-
-
-def positive_int(parameter: str, value: object) -> int:
-    """Returns `value` if it is a whole number of 1 or more; raises UserError otherwise."""
-    return _whole_number(parameter, value, 1)
-
-
-def non_negative_int(parameter: str, value: object) -> int:
-    """Returns `value` if it is a whole number of 0 or more; raises UserError otherwise."""
-    return _whole_number(parameter, value, 0)
-
-
-def positive_float(parameter: str, value: object) -> float:
-    """Returns `value` if it is a finite number above 0; raises UserError otherwise."""
-    number = _finite(value)
-    allowed = "must be a number above 0"
-    require(number is not None and number > 0, parameter, f"{allowed}, but is {_shown(value)}.")
-    return float(number or 0)
-
-
-def non_negative_float(parameter: str, value: object) -> float:
-    """Returns `value` if it is a finite number of 0 or more; raises UserError otherwise."""
-    number = _finite(value)
-    allowed = "must be a number of 0 or more"
-    require(number is not None and number >= 0, parameter, f"{allowed}, but is {_shown(value)}.")
-    return float(number or 0)
-
-
-def fraction(parameter: str, value: object) -> float:
-    """Returns `value` if it is a number from 0 to 1, both included; raises UserError otherwise."""
-    number = _finite(value)
-    allowed = "must be a number from 0 to 1"
-    fits = number is not None and 0 <= number <= 1
-    require(fits, parameter, f"{allowed}, but is {_shown(value)}.")
-    return float(number or 0)
-
-
-def boolean(parameter: str, value: object) -> bool:
-    """Returns `value` if it is True or False; raises UserError otherwise."""
-    if not isinstance(value, bool):
-        raise UserError(f"{parameter} must be True or False, but is {_shown(value)}.")
-    return value
-
-
-def one_of(parameter: str, value: object, choices: Collection[_Choice]) -> _Choice:
-    """Returns the choice that equals `value`, of the same type.
-
-    Args:
-        parameter: The binding's name.
-        value: What was given.
-        choices: What is allowed. Up to 12 are listed in the message; of more, the nearest three.
-
-    Raises:
-        UserError: It is none of the choices.
-    """
-    for choice in choices:
-        if type(value) is type(choice) and value == choice:
-            return choice
-    given = f"but is {_shown(value)}"
-    texts = [choice for choice in choices if isinstance(choice, str)]
-    text = value if isinstance(value, str) else ""
-    if len(choices) > _LONGEST_LIST_OF_CHOICES:
-        near = [_shown(each) for each in difflib.get_close_matches(text, texts, n=3)]
-        hint = f"; the nearest are {', '.join(near)}." if near else "."
-        raise UserError(f"{parameter} must be one of {len(choices)} known values, {given}{hint}")
-    listing = ", ".join(_shown(choice) for choice in choices)
-    nearest = _nearest(text, texts)
-    hint = f"; did you mean {_shown(nearest)}?" if nearest else "."
-    raise UserError(f"{parameter} must be one of {listing}, {given}{hint}")
-
-
-def _whole_number(parameter: str, value: object, least: int) -> int:
-    if not isinstance(value, numbers.Integral) or isinstance(value, bool) or value < least:
-        raise UserError(
-            f"{parameter} must be a whole number of {least} or more, but is {_shown(value)}."
-        )
-    return int(value)
-
-
-def _finite(value: object) -> float | None:
-    """Returns a real number as a float; None for anything else, bool, NaN and infinity too."""
-    if isinstance(value, bool) or not isinstance(value, numbers.Real):
-        return None
-    try:
-        number = float(value)
-    except OverflowError:
-        return None
-    return number if math.isfinite(number) else None
+# --- Missing bindings -----------------------------------------------------------------------------
 
 
 @contextlib.contextmanager
@@ -914,32 +811,3 @@ def _without_macros(values: Mapping[str, Any]) -> dict[str, str]:
 
 def _one_spelling(value: Any) -> str:
     return pprint.pformat(value, width=sys.maxsize)
-
-
-# --- Words for messages ---------------------------------------------------------------------------
-
-
-def _nearest(name: str, names: Iterable[str]) -> str | None:
-    """Returns the name that is spelt most like `name`, or None if none comes near."""
-    by_spelling = {each.lower(): each for each in names}
-    close = difflib.get_close_matches(name.lower(), by_spelling, n=1)
-    return by_spelling[close[0]] if close else None
-
-
-def _shown(value: object, limit: int = 80) -> str:
-    """Returns `value` as Python writes it, cut to `limit` characters."""
-    try:
-        text = repr(value)
-    except ValueError:  # Python refuses to print whole numbers of thousands of digits.
-        text = f"a very long {type(value).__name__}"
-    return text if len(text) <= limit else f"{text[: limit - 3]}..."
-
-
-def _printable(text: str) -> str:
-    """Escapes what a terminal would obey or could not show."""
-    return "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in text)
-
-
-def _first_line(error: Exception) -> str:
-    lines = str(error).splitlines()
-    return _printable(lines[0]).rstrip(".") if lines else type(error).__name__

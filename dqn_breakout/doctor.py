@@ -260,7 +260,7 @@ def probe(gin_files: Sequence[str], gin_bindings: Sequence[str]) -> dict[str, An
     import tf_keras
     from ale_py import roms
 
-    from dqn_breakout import config, experiment  # noqa: F401  (registers the configurables)
+    from dqn_breakout import config, experiment, limits  # noqa: F401  (registers the configurables)
     from dqn_breakout.environments.roms import rom_id
     from dqn_breakout.replay import frame_replay_buffer
 
@@ -273,9 +273,9 @@ def probe(gin_files: Sequence[str], gin_bindings: Sequence[str]) -> dict[str, An
         "gpus": [device.name for device in tf.config.list_physical_devices("GPU")],
         "game": game,
         "rom": str(rom) if rom else None,
-        "transitions": config.positive_int(capacity, _bound_value(capacity)),
+        "transitions": limits.positive_int(capacity, _bound_value(capacity)),
         "row_bytes": frame_replay_buffer.row_bytes((84, 84)),
-        "other_bytes": frame_replay_buffer._OTHER_MEMORY_BYTES,
+        "other_bytes": frame_replay_buffer.OTHER_MEMORY_BYTES,
     }
 
 

@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import gin
+import tensorflow as tf
 from tf_agents.environments.tf_py_environment import TFPyEnvironment
 
-from dqn_breakout import config
+from dqn_breakout import limits
 from dqn_breakout.agents.dqn_agent import ClippedDqnAgent, create_agent
 from dqn_breakout.agents.exploration import RandomPolicy
 from dqn_breakout.collection.collector import Collector, create_collector
@@ -59,11 +60,16 @@ def build(seed: int, ignore_memory: bool = False) -> Experiment:
     metrics = CollectionMetrics(environment.batch_size)
     env_steps = metrics.env_steps_variable
     q_network = create_q_network(environment.observation_spec(), environment.action_spec(), seed)
+
+    def explored_env_steps() -> tf.Tensor:
+        # Asked only when the agent acts, and by then there is a collector.
+        return env_steps - collector.random_fill_env_steps
+
     agent = create_agent(
         environment.time_step_spec(),
         environment.action_spec(),
         q_network,
-        lambda: env_steps - collector.random_fill_env_steps,
+        explored_env_steps,
         seed,
     )
     replay_buffer = create_replay_buffer(
@@ -72,7 +78,7 @@ def build(seed: int, ignore_memory: bool = False) -> Experiment:
     random_policy = RandomPolicy(
         environment.time_step_spec(), environment.action_spec(), seed, "collection/random fill"
     )
-    collector = create_collector(
+    collector: Collector = create_collector(
         environment,
         random_policy,
         agent.collect_policy,
@@ -126,8 +132,8 @@ def train(
         ("evaluation_period_env_steps", evaluation_period_env_steps),
         ("evaluation_games", evaluation_games),
     ):
-        config.positive_int(f"train.{name}", value)
-    config.non_negative_int("train.evaluation_video_seconds", evaluation_video_seconds)
+        limits.positive_int(f"train.{name}", value)
+    limits.non_negative_int("train.evaluation_video_seconds", evaluation_video_seconds)
     protocol = protocols.by_name(evaluation_protocol)
     run = RunDirectory(run_dir)
     run.create()

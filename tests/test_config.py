@@ -4,22 +4,19 @@ from __future__ import annotations
 
 import enum
 import errno
-import math
 import re
 import subprocess
 import sys
-from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
 import gin
 import gin.config
-import numpy as np
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from dqn_breakout import config
+from dqn_breakout import config, limits
 from dqn_breakout.errors import UserError
 
 # --- Configurables to configure -------------------------------------------------------------------
@@ -897,139 +894,6 @@ def test_malformed_configurations_to_compare_give_one_user_error_each(text):
         assert_one_printable_line(error.message)
 
 
-# --- Refusing values in builders ------------------------------------------------------------------
-
-
-def test_require():
-    config.require(True, "Agent.gamma", "is wrong.")
-    with pytest.raises(UserError) as caught:
-        config.require(1 > 2, "Agent.gamma", "must be below Agent.delta, but is 3.")
-    assert caught.value.message == "Agent.gamma must be below Agent.delta, but is 3."
-
-
-@pytest.mark.parametrize("value", [1, 2**80, np.int64(1), np.uint8(255)])
-def test_positive_int_takes(value):
-    result = config.positive_int("a.b", value)
-    assert result == value
-    assert type(result) is int
-
-
-NOT_WHOLE = [True, False, 1.0, np.float32(1), "1", None, math.nan, math.inf, (1,), b"1", np.True_]
-
-
-@pytest.mark.parametrize("value", [*NOT_WHOLE, 0, -1])
-def test_positive_int_refuses(value):
-    with pytest.raises(UserError) as caught:
-        config.positive_int("Agent.batch_size", value)
-    assert caught.value.message == (
-        f"Agent.batch_size must be a whole number of 1 or more, but is {value!r}."
-    )
-
-
-@pytest.mark.parametrize("value", [*NOT_WHOLE, -1])
-def test_non_negative_int_refuses(value):
-    with pytest.raises(UserError) as caught:
-        config.non_negative_int("Agent.steps", value)
-    assert caught.value.message == (
-        f"Agent.steps must be a whole number of 0 or more, but is {value!r}."
-    )
-
-
-def test_non_negative_int_takes_zero():
-    assert config.non_negative_int("a.b", 0) == 0
-
-
-NOT_REAL = [True, "1", None, math.nan, math.inf, -math.inf, 1j, (1,), np.True_]
-
-
-@pytest.mark.parametrize(
-    ("check", "allowed", "outside"),
-    [
-        (config.positive_float, "a number above 0", [0, 0.0, -0.1]),
-        (config.non_negative_float, "a number of 0 or more", [-0.1, -1]),
-        (config.fraction, "a number from 0 to 1", [-0.1, 1.0001, 2]),
-    ],
-)
-def test_float_checks_refuse(check, allowed, outside):
-    for value in [*NOT_REAL, *outside]:
-        with pytest.raises(UserError) as caught:
-            check("Agent.gamma", value)
-        assert caught.value.message == f"Agent.gamma must be {allowed}, but is {value!r}."
-
-
-@pytest.mark.parametrize(
-    ("check", "values"),
-    [
-        (config.positive_float, [1, 0.5, 1e-300, np.float32(0.5), Fraction(1, 2)]),
-        (config.non_negative_float, [0, 0.0, 3.5, np.int32(2)]),
-        (config.fraction, [0, 1, 0.0, 1.0, 0.99, np.float64(0.5)]),
-    ],
-)
-def test_float_checks_take(check, values):
-    for value in values:
-        result = check("a.b", value)
-        assert result == value
-        assert type(result) is float
-
-
-def test_boolean():
-    assert config.boolean("a.b", True) is True
-    assert config.boolean("a.b", False) is False
-    for value in (0, 1, "True", "False", None, np.True_):
-        with pytest.raises(UserError) as caught:
-            config.boolean("a.b", value)
-        assert caught.value.message == f"a.b must be True or False, but is {value!r}."
-
-
-def test_one_of_takes_equal_values_of_the_same_type():
-    assert config.one_of("a.b", "nature", ["nature", "machado"]) == "nature"
-    assert config.one_of("a.b", 4, (1, 4)) == 4
-    assert config.one_of("a.b", None, (None, 4)) is None
-
-
-@pytest.mark.parametrize(
-    ("value", "ending"),
-    [
-        ("natur", "but is 'natur'; did you mean 'nature'?"),
-        ("Machado", "but is 'Machado'; did you mean 'machado'?"),
-        ("qqqq", "but is 'qqqq'."),
-        (1, "but is 1."),
-        (None, "but is None."),
-        (["nature"], "but is ['nature']."),
-    ],
-)
-def test_one_of_refuses_and_names_the_nearest(value, ending):
-    with pytest.raises(UserError) as caught:
-        config.one_of("protocol.name", value, ["nature", "machado"])
-    assert caught.value.message == f"protocol.name must be one of 'nature', 'machado', {ending}"
-
-
-@pytest.mark.parametrize("value", [True, 1.0, "1"])
-def test_one_of_tells_types_apart(value):
-    with pytest.raises(UserError, match="must be one of 1, 2, but is"):
-        config.one_of("a.b", value, [1, 2])
-
-
-def test_one_of_many_choices_names_the_nearest_only():
-    games = [f"ALE/Game{letter}-v5" for letter in "ABCDEFGHIJKLMN"] + ["ALE/Breakout-v5"]
-    with pytest.raises(UserError) as caught:
-        config.one_of("suite.game", "Brekout-v5", games)
-    message = caught.value.message
-    assert message.startswith("suite.game must be one of 15 known values, but is 'Brekout-v5'; ")
-    assert "the nearest are 'ALE/Breakout-v5'" in message
-    with pytest.raises(UserError, match=r"15 known values, but is 3\.$"):
-        config.one_of("suite.game", 3, games)
-
-
-@pytest.mark.parametrize(
-    ("digits", "shown"), [(400, "1" + "0" * 76 + "..."), (5000, "a very long int")]
-)
-def test_numbers_too_long_for_a_float(digits, shown):
-    with pytest.raises(UserError) as caught:
-        config.positive_float("a.b", 10**digits)
-    assert caught.value.message == f"a.b must be a number above 0, but is {shown}."
-
-
 # --- While builders run ---------------------------------------------------------------------------
 
 
@@ -1144,7 +1008,7 @@ def test_other_errors_pass_through_untouched(error):
 def test_user_errors_from_inside_configurables_keep_a_clean_message():
     @gin.configurable("config_test_refusing")
     def refusing():
-        config.positive_int("config_test_refusing.size", 0)
+        limits.positive_int("config_test_refusing.size", 0)
 
     config.parse([], ["config_test_outer.part = @config_test_refusing"])
     with pytest.raises(UserError) as caught, config.building():

@@ -12,7 +12,7 @@ from tf_agents.policies import greedy_policy, q_policy
 from tf_agents.trajectories import time_step as ts
 from tf_agents.utils import common
 
-from dqn_breakout import config
+from dqn_breakout import limits
 from dqn_breakout.agents.exploration import EpsilonGreedyPolicy, linear_epsilon
 from dqn_breakout.agents.rmsprop import create_optimizer
 
@@ -241,15 +241,15 @@ def create_agent(
         UserError: A value is out of range.
     """
     name = "create_agent"
-    config.fraction(f"{name}.gamma", gamma)
-    config.positive_int(
+    limits.fraction(f"{name}.gamma", gamma)
+    limits.positive_int(
         f"{name}.target_update_period_train_steps", target_update_period_train_steps
     )
     if reward_clip is not None:
-        config.positive_float(f"{name}.reward_clip", reward_clip)
-    config.fraction(f"{name}.epsilon_initial", epsilon_initial)
-    config.fraction(f"{name}.epsilon_final", epsilon_final)
-    config.positive_int(f"{name}.epsilon_decay_env_steps", epsilon_decay_env_steps)
+        limits.positive_float(f"{name}.reward_clip", reward_clip)
+    limits.fraction(f"{name}.epsilon_initial", epsilon_initial)
+    limits.fraction(f"{name}.epsilon_final", epsilon_final)
+    limits.positive_int(f"{name}.epsilon_decay_env_steps", epsilon_decay_env_steps)
     agent = ClippedDqnAgent(
         time_step_spec,
         action_spec,

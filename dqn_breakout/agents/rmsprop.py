@@ -5,7 +5,7 @@ from __future__ import annotations
 import gin
 import tf_keras
 
-from dqn_breakout import config
+from dqn_breakout import limits
 
 
 @gin.configurable
@@ -34,10 +34,10 @@ def create_optimizer(
         UserError: A value is out of range.
     """
     name = "create_optimizer"
-    config.positive_float(f"{name}.learning_rate", learning_rate)
-    config.fraction(f"{name}.rho", rho)
-    config.fraction(f"{name}.momentum", momentum)
-    config.positive_float(f"{name}.epsilon", epsilon)
+    limits.positive_float(f"{name}.learning_rate", learning_rate)
+    limits.fraction(f"{name}.rho", rho)
+    limits.fraction(f"{name}.momentum", momentum)
+    limits.positive_float(f"{name}.epsilon", epsilon)
     return tf_keras.optimizers.legacy.RMSprop(
         learning_rate=learning_rate, rho=rho, momentum=momentum, epsilon=epsilon, centered=centered
     )

@@ -10,7 +10,7 @@ from tf_agents.drivers.dynamic_step_driver import DynamicStepDriver
 from tf_agents.environments.tf_py_environment import TFPyEnvironment
 from tf_agents.trajectories import time_step as ts
 
-from dqn_breakout import config
+from dqn_breakout import limits
 from dqn_breakout.agents.exploration import CountedPolicy
 
 # The random fill runs in pieces, so that progress shows and a stop is heeded.
@@ -106,8 +106,8 @@ def create_collector(
     Raises:
         UserError: A count is not a positive whole number.
     """
-    config.positive_int("create_collector.random_fill_env_steps", random_fill_env_steps)
-    config.positive_int("create_collector.env_steps_per_iteration", env_steps_per_iteration)
+    limits.positive_int("create_collector.random_fill_env_steps", random_fill_env_steps)
+    limits.positive_int("create_collector.env_steps_per_iteration", env_steps_per_iteration)
     return Collector(
         environment,
         random_policy,

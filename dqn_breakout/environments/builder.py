@@ -5,7 +5,7 @@ from __future__ import annotations
 import gin
 from tf_agents.environments.tf_py_environment import TFPyEnvironment
 
-from dqn_breakout import config
+from dqn_breakout import limits
 from dqn_breakout.environments.atari_environment import AtariEnvironment
 from dqn_breakout.environments.frame_stack import FrameStack4
 from dqn_breakout.environments.games import GamesBuilder
@@ -51,11 +51,11 @@ def create_environment(
         UserError: A value is out of range, or there is no such game.
     """
     name = "create_environment"
-    config.positive_int(f"{name}.num_environments", num_environments)
-    config.positive_int(f"{name}.frame_skip", frame_skip)
-    config.non_negative_int(f"{name}.noop_max", noop_max)
-    config.fraction(f"{name}.sticky_action_probability", sticky_action_probability)
-    config.positive_int(f"{name}.max_episode_steps", max_episode_steps)
+    limits.positive_int(f"{name}.num_environments", num_environments)
+    limits.positive_int(f"{name}.frame_skip", frame_skip)
+    limits.non_negative_int(f"{name}.noop_max", noop_max)
+    limits.fraction(f"{name}.sticky_action_probability", sticky_action_probability)
+    limits.positive_int(f"{name}.max_episode_steps", max_episode_steps)
     environment = AtariEnvironment(
         games(
             game=game,

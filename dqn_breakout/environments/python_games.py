@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import ale_py
 import gin
 import gymnasium
@@ -60,7 +62,8 @@ class PythonGames(Games):
             raise UserError(f"The game {game} did not start: {error}") from error
         self.batch_size = batch_size
         self.frame_shape = (84, 84)
-        self.action_meanings = tuple(self._environments[0].unwrapped.get_action_meanings())
+        emulator: Any = self._environments[0].unwrapped
+        self.action_meanings = tuple(emulator.get_action_meanings())
         self._max_episode_steps = max_episode_steps
         self._steps = np.zeros(batch_size, np.int64)
         self._over = np.zeros(batch_size, bool)

@@ -14,16 +14,12 @@ from tf_agents.environments.tf_py_environment import TFPyEnvironment
 from tf_agents.policies.tf_policy import TFPolicy
 from tf_agents.trajectories import time_step as ts
 
-from dqn_breakout import config
+from dqn_breakout import config, limits
 from dqn_breakout.agents.exploration import EpsilonGreedyPolicy, RandomPolicy
 from dqn_breakout.environments.builder import create_environment
 from dqn_breakout.evaluation import scores
 from dqn_breakout.evaluation.protocols import EvaluationProtocol, configured
 from dqn_breakout.networks.fingerprint import weights_sha256
-
-# Steps of the whole batch in one call into TensorFlow: enough to make the call cheap, few enough
-# that little is played in vain after the last game.
-_STEPS_PER_CALL = 50
 
 _PACKAGES = ("ale-py", "gymnasium", "numpy", "tensorflow", "tf-agents")
 
@@ -42,14 +38,6 @@ class GameScores(NamedTuple):
     returns: np.ndarray
     lengths: np.ndarray
     truncated: np.ndarray
-
-
-class _Steps(NamedTuple):
-    """Consecutive steps of `B` games, each array `(T, B)`."""
-
-    step_type: np.ndarray
-    reward: np.ndarray
-    discount: np.ndarray
 
 
 class _Tally:
@@ -76,17 +64,15 @@ class _Tally:
         """Whether all games that count are over."""
         return self.finished == self._quotas.sum()
 
-    def add(self, steps: _Steps) -> None:
-        """Takes in the steps that follow those of the last call."""
-        for step_type, reward, discount in zip(*steps, strict=True):
-            first = step_type == ts.StepType.FIRST
-            self._return = np.where(first, 0.0, self._return + reward)
-            self._length = np.where(first, 0, self._length + 1)
-            for index in np.flatnonzero(step_type == ts.StepType.LAST):
-                if len(self._finished[index]) < self._quotas[index]:
-                    self._finished[index].append(
-                        (self._return[index], self._length[index], discount[index] != 0)
-                    )
+    def add(self, time_step: ts.TimeStep) -> None:
+        """Takes in the step that follows that of the last call; arrays `(B,)`."""
+        first = time_step.is_first()
+        self._return = np.where(first, 0.0, self._return + time_step.reward)
+        self._length = np.where(first, 0, self._length + 1)
+        for index in np.flatnonzero(time_step.is_last()):
+            if len(self._finished[index]) < self._quotas[index]:
+                truncated = time_step.discount[index] != 0
+                self._finished[index].append((self._return[index], self._length[index], truncated))
 
     def scores(self) -> GameScores:
         """The games, first those that each environment played first."""
@@ -116,27 +102,15 @@ def play_games(
         progress: Called with the number of finished games whenever it has grown.
     """
     tally = _Tally(environment.batch_size, games)
-    # TF-Agents' code needs no conversion, and to convert it takes seconds.
-    act = tf.autograph.experimental.do_not_convert(policy.action)
-    step = tf.autograph.experimental.do_not_convert(environment.step)
-
-    @tf.function
-    def play(time_step: ts.TimeStep) -> tuple[ts.TimeStep, _Steps]:
-        step_types = tf.TensorArray(tf.int32, _STEPS_PER_CALL)
-        rewards = tf.TensorArray(tf.float32, _STEPS_PER_CALL)
-        discounts = tf.TensorArray(tf.float32, _STEPS_PER_CALL)
-        for place in tf.range(_STEPS_PER_CALL):
-            time_step = step(act(time_step).action)
-            step_types = step_types.write(place, time_step.step_type)
-            rewards = rewards.write(place, time_step.reward)
-            discounts = discounts.write(place, time_step.discount)
-        return time_step, _Steps(step_types.stack(), rewards.stack(), discounts.stack())
-
-    time_step = environment.reset()
+    act = tf.function(policy.action, autograph=False)
+    # Stepped in Python: TensorFlow never lets go of an environment that a graph has stepped, and
+    # training evaluates many times.
+    py_environment = environment.pyenv
+    time_step = py_environment.reset()
     reported = 0
     while not tally.complete:
-        time_step, steps = play(time_step)
-        tally.add(_Steps(*(values.numpy() for values in steps)))
+        time_step = py_environment.step(act(time_step).action.numpy())
+        tally.add(time_step)
         if progress is not None and tally.finished > reported:
             reported = tally.finished
             progress(reported)
@@ -224,7 +198,7 @@ def create_evaluation_environment(
         UserError: A value is out of range, or the configuration lacks one.
     """
     parameter = "create_environment.frame_skip"
-    frame_skip = config.positive_int(parameter, configured(parameter))
+    frame_skip = limits.positive_int(parameter, configured(parameter))
     with config.building():
         return create_environment(
             seed,
@@ -246,8 +220,8 @@ def _evaluate(
     num_environments: int,
     progress: Progress | None,
 ) -> dict[str, Any]:
-    config.positive_int("The number of evaluation games", games)
-    config.positive_int("The number of evaluation environments", num_environments)
+    limits.positive_int("The number of evaluation games", games)
+    limits.positive_int("The number of evaluation environments", num_environments)
     num_environments = min(num_environments, games)
     environment = create_evaluation_environment(protocol, seed, "evaluation", num_environments)
     try:

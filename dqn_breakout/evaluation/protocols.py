@@ -7,7 +7,7 @@ from typing import Any
 
 import gin
 
-from dqn_breakout import config
+from dqn_breakout import limits
 
 TRAINING = "training"
 
@@ -91,7 +91,7 @@ def check_name(name: str) -> str:
     Raises:
         UserError: There is none; the message names the nearest.
     """
-    return config.one_of("The evaluation protocol", name, [*PROTOCOLS, TRAINING])
+    return limits.one_of("The evaluation protocol", name, [*PROTOCOLS, TRAINING])
 
 
 def configured(parameter: str) -> Any:
@@ -102,22 +102,22 @@ def configured(parameter: str) -> Any:
     """
     configurable, _, name = parameter.rpartition(".")
     bindings = gin.get_bindings(configurable)
-    config.require(name in bindings, parameter, "is not set; evaluation needs it.")
+    limits.require(name in bindings, parameter, "is not set; evaluation needs it.")
     return bindings[name]
 
 
 def _training() -> EvaluationProtocol:
     """The rules that the run trains with, once its epsilon has decayed."""
     environment = "create_environment"
-    steps = config.positive_int(
+    steps = limits.positive_int(
         f"{environment}.max_episode_steps", configured(f"{environment}.max_episode_steps")
     )
-    frame_skip = config.positive_int(
+    frame_skip = limits.positive_int(
         f"{environment}.frame_skip", configured(f"{environment}.frame_skip")
     )
     return EvaluationProtocol(
         name=TRAINING,
-        epsilon=config.fraction(
+        epsilon=limits.fraction(
             "create_agent.epsilon_final", configured("create_agent.epsilon_final")
         ),
         noop_max=configured(f"{environment}.noop_max"),

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from dqn_breakout import config
+from dqn_breakout import limits
 from dqn_breakout.errors import UserError
 from dqn_breakout.evaluation import protocols
 from dqn_breakout.run_directory import RunDirectory
@@ -60,8 +60,8 @@ class EvaluationRequest:
             )
         protocols.check_name(self.protocol)
         if self.games or not (self.video or self.watch):
-            config.positive_int("--games", self.games)
-        config.positive_int("--num_environments", self.num_environments)
+            limits.positive_int("--games", self.games)
+        limits.positive_int("--num_environments", self.num_environments)
         if self.output:
             if not self.games:
                 raise UserError("With --games=0 nothing is scored: leave out --output.")

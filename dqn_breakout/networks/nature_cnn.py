@@ -9,7 +9,7 @@ import tensorflow as tf
 import tf_keras
 from tf_agents.networks import q_network as q_network_lib
 
-from dqn_breakout import config, seeding
+from dqn_breakout import limits, seeding
 
 
 @tf_keras.utils.register_keras_serializable(package="dqn_breakout")
@@ -47,13 +47,13 @@ def create_q_network(
         UserError: A layer is not made of positive whole numbers.
     """
     for layer in conv_layers:
-        config.require(
+        limits.require(
             len(layer) == 3, "create_q_network.conv_layers", "needs (filters, kernel, stride) each"
         )
         for number in layer:
-            config.positive_int("create_q_network.conv_layers", number)
+            limits.positive_int("create_q_network.conv_layers", number)
     for units in dense_units:
-        config.positive_int("create_q_network.dense_units", units)
+        limits.positive_int("create_q_network.dense_units", units)
     # Layers draw their seeds from TensorFlow's global stream while they are built, nowhere else.
     tf.random.set_seed(seeding.stream_key(seed, "network/initial weights"))
     network = q_network_lib.QNetwork(

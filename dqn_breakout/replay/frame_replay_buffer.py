@@ -12,7 +12,7 @@ from tf_agents.replay_buffers import tf_uniform_replay_buffer
 from tf_agents.trajectories import time_step as ts
 from tf_agents.trajectories import trajectory as trajectory_lib
 
-from dqn_breakout import config, seeding
+from dqn_breakout import limits, seeding
 from dqn_breakout.replay.frame_table import FrameTable
 
 # A stored step that ends a game starts no transition. Each place of a batch draws this many
@@ -21,7 +21,7 @@ from dqn_breakout.replay.frame_table import FrameTable
 _CANDIDATES = 4
 
 # What training takes beside the buffer: TensorFlow, the networks, a checkpoint being written.
-_OTHER_MEMORY_BYTES = 1_500_000_000
+OTHER_MEMORY_BYTES = 1_500_000_000
 
 
 class FrameRow(NamedTuple):
@@ -310,11 +310,11 @@ def create_replay_buffer(
             too large for this machine.
     """
     name = "create_replay_buffer.capacity_transitions"
-    config.positive_int(name, capacity_transitions)
+    limits.positive_int(name, capacity_transitions)
     max_length = capacity_transitions // num_environments
     *frame_shape, stack_frames = data_spec.observation.shape
     least = stack_frames + 2
-    config.require(
+    limits.require(
         max_length >= least,
         name,
         f"is {capacity_transitions}, which leaves {max_length} for each of {num_environments} "
@@ -322,11 +322,11 @@ def create_replay_buffer(
     )
     needed = capacity_transitions * row_bytes(tuple(frame_shape))
     memory = psutil.virtual_memory().total
-    config.require(
-        needed + _OTHER_MEMORY_BYTES <= memory or ignore_memory,
+    limits.require(
+        needed + OTHER_MEMORY_BYTES <= memory or ignore_memory,
         name,
         f"is {capacity_transitions:,}: the replay buffer would take {needed / 1e9:,.1f} GB when "
-        f"full, and training about {_OTHER_MEMORY_BYTES / 1e9:.1f} GB beside it, but this machine "
+        f"full, and training about {OTHER_MEMORY_BYTES / 1e9:.1f} GB beside it, but this machine "
         f"has {memory / 1e9:.1f} GB. Lower it, or go on all the same with --ignore_memory.",
     )
     return FrameReplayBuffer(data_spec, num_environments, max_length, seed)

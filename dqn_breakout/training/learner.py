@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import gin
 import tensorflow as tf
 
-from dqn_breakout import config
+from dqn_breakout import limits
 
 
 class LearnerMetrics(NamedTuple):
@@ -123,11 +123,11 @@ def create_learner(
             inside a group.
     """
     name = "create_learner"
-    config.positive_int(f"{name}.batch_size", batch_size)
-    config.positive_int(f"{name}.env_steps_per_train_step", env_steps_per_train_step)
-    config.positive_int(f"{name}.train_steps_per_group", train_steps_per_group)
+    limits.positive_int(f"{name}.batch_size", batch_size)
+    limits.positive_int(f"{name}.env_steps_per_train_step", env_steps_per_train_step)
+    limits.positive_int(f"{name}.train_steps_per_group", train_steps_per_group)
     period = agent.target_update_period_train_steps
-    config.require(
+    limits.require(
         period % train_steps_per_group == 0,
         f"{name}.train_steps_per_group",
         f"is {train_steps_per_group}, which does not divide "

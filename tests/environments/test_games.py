@@ -50,27 +50,27 @@ def ended(step: GamesStep) -> np.ndarray:
 
 
 @pytest.mark.parametrize(
-    ("game", "max_episode_steps", "steps", "ends"),
+    ("game", "count", "max_episode_steps", "steps", "ends"),
     [
-        pytest.param("Breakout", 27_000, 400, "terminated", id="Breakout played to its end"),
-        pytest.param("Breakout", 70, 150, "truncated", id="Breakout cut off"),
-        pytest.param("Pong", 27_000, 900, "terminated", id="Pong played to its end"),
-        pytest.param("Pong", 40, 90, "truncated", id="Pong cut off"),
+        pytest.param("Breakout", 3, 27_000, 400, "terminated", id="Breakout played to its end"),
+        pytest.param("Breakout", 2, 100, 210, "truncated", id="Breakout cut off"),
+        pytest.param("Pong", 1, 27_000, 1_000, "terminated", id="Pong played to its end"),
+        pytest.param("Pong", 2, 80, 170, "truncated", id="Pong cut off"),
     ],
 )
 def test_vector_games_equal_python_games_step_by_step(
-    make: MakeGames, game: str, max_episode_steps: int, steps: int, ends: str
+    make: MakeGames, game: str, count: int, max_episode_steps: int, steps: int, ends: str
 ) -> None:
     """Everything but the frame at a truncation, which the next test holds."""
-    count = 2 if game == "Pong" else 3
     python = make(PythonGames, game, count, max_episode_steps=max_episode_steps)
     vector = make(VectorGames, game, count, max_episode_steps=max_episode_steps)
     assert vector.action_meanings == python.action_meanings
     assert vector.frame_shape == python.frame_shape == (84, 84)
     seeds = range(1, count + 1)
     ours, theirs = start(python, *seeds), start(vector, *seeds)
+    actions_there_are = len(python.action_meanings)
     rng = np.random.default_rng(3)
-    seen, restarts, rewards = {"terminated": 0, "truncated": 0}, 0, 0
+    seen, rewards = {"terminated": 0, "truncated": 0}, 0
     for number in range(steps):
         for name in ("rewards", "terminated", "truncated", "lives"):
             one, other = getattr(ours, name), getattr(theirs, name)
@@ -83,30 +83,26 @@ def test_vector_games_equal_python_games_step_by_step(
         seen["terminated"] += int(ours.terminated.sum())
         seen["truncated"] += int(ours.truncated.sum())
         rewards += np.count_nonzero(ours.rewards)
-        restarts += int(ended(ours).sum())
-        actions = rng.integers(0, len(python.action_meanings), count)
+        # Pong is soon over for a player who does nothing.
+        idle = game == "Pong" and number > 200
+        actions = np.zeros(count, int) if idle else rng.integers(0, actions_there_are, count)
         ours, theirs = python.step(actions), vector.step(actions)
     assert seen[ends] >= count
-    assert restarts >= count
     assert rewards > 0
 
 
-@pytest.mark.parametrize("game", ["Breakout", "Pong"])
-def test_the_frame_at_a_truncation_is_the_same_in_both_kinds(make: MakeGames, game: str) -> None:
-    frames = {}
-    for kind in KINDS:
-        games = make(kind, game, max_episode_steps=30)
-        step = start(games)
-        actions = iter(np.random.default_rng(0).integers(0, 4, 100))
-        while not step.truncated[0]:
-            step = games.step(np.array([next(actions)]))
-        frames[kind] = step.frames
-    uncut = make(PythonGames, game)
-    step = start(uncut)
-    for action in np.random.default_rng(0).integers(0, 4, 100)[:30]:
-        step = uncut.step(np.array([action]))
-    np.testing.assert_array_equal(frames[PythonGames], step.frames)
-    np.testing.assert_array_equal(frames[VectorGames], step.frames)
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_frame_at_a_truncation_is_that_of_a_game_that_goes_on(
+    make: MakeGames, kind: type[Games]
+) -> None:
+    cut, uncut = make(kind, "Pong", max_episode_steps=50), make(kind, "Pong")
+    here, there = start(cut), start(uncut)
+    while not here.truncated[0]:
+        before = there
+        here, there = cut.step(np.array([2])), uncut.step(np.array([2]))
+    assert not there.truncated[0]
+    assert not np.array_equal(there.frames, before.frames)  # The ball moves.
+    np.testing.assert_array_equal(here.frames, there.frames)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -187,11 +183,12 @@ def test_at_most_noop_max_ale_frames_of_no_op_open_a_game(
 
     games = make(kind, "Freeway", noop_max=noop_max, max_episode_steps=1)
     no_ops = []
-    for seed in range(12):
-        no_ops.append(opening.index(start(games, seed).frames.tobytes()))
-        games.step(np.array([0]))
-        restarted = games.step(np.array([0]))
-        no_ops.append(opening.index(restarted.frames.tobytes()))
+    for seed in range(2):
+        step = start(games, seed)
+        for _ in range(12):
+            no_ops.append(opening.index(step.frames.tobytes()))
+            games.step(np.array([0]))
+            step = games.step(np.array([0]))
     assert max(no_ops) <= noop_max
     if noop_max == 0:
         assert set(no_ops) == {0}

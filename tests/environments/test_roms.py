@@ -49,7 +49,7 @@ def test_the_nearest_names_are_given(wrong: str, meant: str) -> None:
     assert "ALE/<name>-v5" in caught.value.message
 
 
-@pytest.mark.parametrize("wrong", ["", "xyzzy", 5, None, ["Breakout"]])
+@pytest.mark.parametrize("wrong", ["", "xyzzy", 5, ["Breakout"]])
 def test_where_no_name_is_near_the_message_says_how_many_games_there_are(wrong: object) -> None:
     with pytest.raises(UserError, match=r"There is no Atari game .*: there are \d+ games\."):
         rom_id(wrong)  # type: ignore[arg-type]

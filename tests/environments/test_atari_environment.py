@@ -1,0 +1,278 @@
+"""The rules, on games that are written down; and exact restores, on real ones."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+from tf_agents.environments.py_environment import PyEnvironment
+from tf_agents.trajectories import time_step as ts
+
+from dqn_breakout import seeding
+from dqn_breakout.environments import atari_environment
+from dqn_breakout.environments.atari_environment import AtariEnvironment
+from dqn_breakout.environments.builder import create_environment
+from dqn_breakout.environments.frame_stack import FrameStack4
+from dqn_breakout.environments.games import GamesBuilder
+from dqn_breakout.environments.python_games import PythonGames
+from dqn_breakout.environments.vector_games import VectorGames
+from tests.scripted_games import Move, Script, ScriptedGames, random_scripts
+
+FIRST, MID, LAST = (int(ts.StepType.FIRST), int(ts.StepType.MID), int(ts.StepType.LAST))
+NOOP, FIRE, RIGHT = 0, 1, 2
+
+# A life is lost in steps 3 and 5 of the first game; the second is cut off; in the third a life is
+# won, and the last two are lost together with the game.
+GAMES = [
+    Script(3, [Move(0, 3), Move(1, 3), Move(0, 2), Move(7, 2), Move(4, 1), Move(-5, 0, "terminated")]),
+    Script(3, [Move(1, 3), Move(2, 3, "truncated")]),
+    Script(1, [Move(0, 2), Move(0, 0, "terminated")]),
+]
+STEP_TYPES = [FIRST, MID, MID, MID, MID, MID, LAST, FIRST, MID, LAST, FIRST, MID, LAST, FIRST]
+REWARDS = [0, 0, 1, 0, 7, 4, -5, 0, 1, 2, 0, 0, 0, 0]
+DISCOUNTS_OF_LIVES = [1, 1, 1, 0, 1, 0, 0, 1, 1, 1, 1, 1, 0, 1]
+DISCOUNTS_OF_GAMES = [1, 1, 1, 1, 1, 1, 0, 1, 1, 1, 1, 1, 0, 1]
+LIVES = [3, 3, 3, 2, 2, 1, 0, 3, 3, 3, 1, 2, 0, 3]
+
+
+def build(
+    games: ScriptedGames,
+    *,
+    seed: int = 0,
+    terminal_on_life_loss: bool = True,
+    fire_on_reset: bool = True,
+) -> AtariEnvironment:
+    return AtariEnvironment(
+        games,
+        seed,
+        "collection",
+        terminal_on_life_loss=terminal_on_life_loss,
+        fire_on_reset=fire_on_reset,
+    )
+
+
+def play(environment: PyEnvironment, steps: int, action: int = RIGHT) -> ts.TimeStep:
+    """Time steps of a reset and `steps` steps, each field stacked to `(steps + 1, B, ...)`."""
+    actions = np.full(environment.batch_size, action, np.int32)
+    time_steps = [environment.reset(), *(environment.step(actions) for _ in range(steps))]
+    return ts.TimeStep(*map(np.stack, zip(*time_steps, strict=True)))
+
+
+@pytest.mark.parametrize(
+    ("terminal_on_life_loss", "discounts"),
+    [(True, DISCOUNTS_OF_LIVES), (False, DISCOUNTS_OF_GAMES)],
+)
+def test_step_types_rewards_and_discounts_of_full_games(
+    terminal_on_life_loss: bool, discounts: list[int]
+) -> None:
+    environment = build(ScriptedGames([GAMES]), terminal_on_life_loss=terminal_on_life_loss)
+    time_steps = play(environment, len(STEP_TYPES) - 1)
+    assert time_steps.step_type[:, 0].tolist() == STEP_TYPES
+    assert time_steps.reward[:, 0].tolist() == REWARDS
+    assert time_steps.discount[:, 0].tolist() == discounts
+    assert time_steps.step_type.dtype == np.int32
+    assert time_steps.reward.dtype == time_steps.discount.dtype == np.float32
+
+
+def test_lives_are_told_after_each_step() -> None:
+    environment = build(ScriptedGames([GAMES, GAMES[1:]]))
+    environment.reset()
+    lives = [environment.get_info()["lives"].tolist()]
+    for _ in range(len(LIVES) - 1):
+        environment.step(np.zeros(2, np.int32))
+        lives.append(environment.get_info()["lives"].tolist())
+    assert [first for first, _ in lives] == LIVES
+    assert [second for _, second in lives][:6] == [3, 3, 3, 1, 2, 0]
+
+
+@pytest.mark.parametrize(
+    ("terminal_on_life_loss", "pressed"),
+    [
+        # After step 0 (FIRST), 3 and 5 (life lost), 7, 10 and 13 (FIRST); steps 6 and 12 lost a
+        # life and the game: the step after them starts the next one.
+        (True, [1, 4, 6, 8, 11, 14]),
+        (False, [1, 8, 11, 14]),
+    ],
+)
+def test_fire_is_pressed_after_a_start_and_after_a_life_lost_as_terminal(
+    terminal_on_life_loss: bool, pressed: list[int]
+) -> None:
+    games = ScriptedGames([GAMES])
+    play(build(games, terminal_on_life_loss=terminal_on_life_loss), 15)
+    restarts = [7, 10, 13]  # Whatever is pressed there is ignored.
+    actions = {number: int(action[0]) for number, action in enumerate(games.actions, 1)}
+    assert [number for number, action in actions.items() if action == FIRE] == pressed
+    for number in set(actions) - set(pressed) - set(restarts):
+        assert actions[number] == RIGHT
+
+
+def test_fire_is_not_pressed_unless_asked_for_or_where_there_is_none() -> None:
+    for games, fire_on_reset in (
+        (ScriptedGames([GAMES]), False),
+        (ScriptedGames([GAMES], action_meanings=("NOOP", "UP", "DOWN")), True),
+    ):
+        play(build(games, fire_on_reset=fire_on_reset), 15)
+        assert {int(action[0]) for action in games.actions} == {RIGHT}
+
+
+def test_fire_is_the_action_that_is_called_so() -> None:
+    games = ScriptedGames([GAMES], action_meanings=("NOOP", "UP", "DOWN", "FIRE"))
+    play(build(games), 2)
+    assert [int(action[0]) for action in games.actions] == [3, RIGHT]
+
+
+def test_every_game_of_a_batch_is_right_on_its_own() -> None:
+    scripts = [random_scripts(seed, games=30, longest=12) for seed in range(5)]
+    together = ScriptedGames(scripts)
+    time_steps = play(build(together), 150)
+    assert (time_steps.step_type == LAST).sum() > 50
+    for place, script in enumerate(scripts):
+        alone = ScriptedGames([script])
+        expected = play(build(alone), 150)
+        for name in ("step_type", "reward", "discount"):
+            np.testing.assert_array_equal(
+                getattr(time_steps, name)[:, place], getattr(expected, name)[:, 0]
+            )
+        actions = [int(action[place]) for action in together.actions]
+        assert actions == [int(action[0]) for action in alone.actions]
+
+
+def test_specs() -> None:
+    environment = build(ScriptedGames([GAMES] * 3, frame_shape=(5, 7)))
+    assert environment.batched
+    assert environment.batch_size == 3
+    observation, action = environment.observation_spec(), environment.action_spec()
+    assert (observation.shape, observation.dtype) == ((5, 7), np.uint8)
+    assert (observation.minimum, observation.maximum) == (0, 255)
+    assert (action.shape, action.dtype) == ((), np.int32)
+    assert (action.minimum, action.maximum) == (0, 3)
+    time_step = environment.reset()
+    assert time_step.observation.shape == (3, 5, 7)
+    assert time_step.observation.dtype == np.uint8
+
+
+def test_reset_starts_every_game_from_a_new_seed() -> None:
+    games = ScriptedGames([GAMES, GAMES])
+    environment = build(games, seed=8)
+    play(environment, 4)
+    time_step = environment.reset()
+    assert time_step.step_type.tolist() == [FIRST, FIRST]
+    assert time_step.reward.tolist() == [0, 0]
+    assert time_step.discount.tolist() == [1, 1]
+    assert games.seeds == [
+        (
+            [0, 1],
+            [
+                seeding.stream_key(8, f"collection/game {game}/seeding {seeding_number}")
+                for game in range(2)
+            ],
+        )
+        for seeding_number in (1, 2)
+    ]
+    assert len({seed for _, seeds in games.seeds for seed in seeds}) == 4
+    # A life lost before the reset is forgotten: the same rules apply from the start.
+    assert play(environment, 5).discount[:, 0].tolist() == DISCOUNTS_OF_LIVES[:6]
+
+
+def test_a_game_is_seeded_anew_at_its_end_once_the_period_has_passed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(atari_environment, "_RESEED_PERIOD_ENV_STEPS", 5)
+    games = ScriptedGames([GAMES[:1], GAMES[1:2]])
+    environment = build(games, fire_on_reset=False)
+    play(environment, 20)
+    # Game 0 ends in step 6: the next step starts it from a new seed; and so on, every 7 steps.
+    # Game 1 ends in steps 2 and 5: after two of its games five steps have passed.
+    assert [seeded for seeded, _ in games.seeds] == [[0, 1], [1], [0], [1], [0], [1]]
+    assert len({seed for _, seeds in games.seeds for seed in seeds}) == 7
+    state = environment.get_state()
+    assert state["seedings"].tolist() == [3, 4]
+    # Steps 7 and 14, and steps 6, 12 and 18, were the first ones of new seeds.
+    assert state["lengths"].tolist() == [20 - 14, 20 - 18]
+    assert state["actions"].tolist() == [RIGHT] * 8
+
+
+def test_seed_is_given_at_construction_only() -> None:
+    with pytest.raises(NotImplementedError, match="when it is built"):
+        build(ScriptedGames([GAMES])).seed(3)
+
+
+def test_games_without_a_screen_cannot_be_rendered() -> None:
+    with pytest.raises(NotImplementedError, match="ScriptedGames has no screen"):
+        build(ScriptedGames([GAMES])).render()
+
+
+# --- State ----------------------------------------------------------------------------------------
+
+
+def test_a_state_is_not_touched_by_what_follows() -> None:
+    environment = FrameStack4(build(ScriptedGames([GAMES, GAMES[1:]])))
+    play(environment, 4)
+    state = environment.get_state()
+    copies = {name: values.copy() for name, values in state.items()}
+    play(environment, 9)
+    assert set(state) == {"seedings", "actions", "lengths", "stack"}
+    for name, values in state.items():
+        np.testing.assert_array_equal(values, copies[name])
+
+
+def _assert_same(one: ts.TimeStep, other: ts.TimeStep) -> None:
+    for name, values, expected in zip(ts.TimeStep._fields, one, other, strict=True):
+        np.testing.assert_array_equal(values, expected, name)
+
+
+@pytest.fixture
+def many_reseedings(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Games end after 40 steps at most; every second end reseeds."""
+    monkeypatch.setattr(atari_environment, "_RESEED_PERIOD_ENV_STEPS", 50)
+    return iter(())
+
+
+@pytest.mark.usefixtures("many_reseedings")
+@pytest.mark.parametrize("kind", [PythonGames, VectorGames])
+@pytest.mark.parametrize("sticky", [0.0, 0.25])
+def test_a_restored_state_goes_on_exactly_as_the_original_did(
+    kind: GamesBuilder, sticky: float
+) -> None:
+    def environment() -> PyEnvironment:
+        arguments: dict[str, Any] = {
+            "games": kind,
+            "game": "Breakout",
+            "num_environments": 3,
+            "frame_skip": 4,
+            "noop_max": 12,
+            "sticky_action_probability": sticky,
+            "max_episode_steps": 40,
+            "terminal_on_life_loss": True,
+            "fire_on_reset": True,
+        }
+        return create_environment(5, "collection", **arguments).pyenv
+
+    original = environment()
+    # The games get out of step: one is cut short by a seeding of its own.
+    moments = {0: "at the start", 40: "at LAST", 41: "at FIRST", 97: "in a game", 124: "reseeded"}
+    actions = np.random.default_rng(1).integers(0, 4, (330, 3)).astype(np.int32)
+    time_steps, states = [original.reset()], {}
+    for number, action in enumerate(actions):
+        if number in moments:
+            states[number] = original.get_state()
+        time_steps.append(original.step(action))
+    assert time_steps[40].is_last().any()
+    assert time_steps[41].is_first().any()
+    assert states[124]["seedings"].max() > 1
+    assert len({int(time_step.is_last().sum()) for time_step in time_steps}) > 1
+    again = environment()
+    for number in moments:
+        again.set_state(states[number])
+        _assert_same(again.current_time_step(), time_steps[number])
+        follow = 200 if number == 97 else 45
+        for place in range(number, number + follow):
+            _assert_same(again.step(actions[place]), time_steps[place + 1])
+    # Back in time, in the environment that the state came from.
+    original.set_state(states[97])
+    for place in range(97, 140):
+        _assert_same(original.step(actions[place]), time_steps[place + 1])
+    original.close()
+    again.close()

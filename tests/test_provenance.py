@@ -1,0 +1,94 @@
+"""Tests of what a run records about the code and the machine that it came from."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import os
+import platform
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from dqn_breakout import provenance
+
+
+def git(folder: Path, *arguments: str) -> str:
+    identity = ["-c", "user.name=A", "-c", "user.email=a@example.org"]
+    command = ["git", *identity, *arguments]
+    answer = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=True)
+    return answer.stdout.strip()
+
+
+@pytest.fixture
+def checkout(tmp_path, monkeypatch):
+    """A checkout with one commit, in which provenance believes to stand."""
+    if shutil.which("git") is None:
+        pytest.skip("git is not installed")
+    folder = tmp_path / "checkout"
+    (folder / "package").mkdir(parents=True)
+    (folder / "package" / "module.py").write_text("1\n")
+    git(folder, "init", "--quiet")
+    git(folder, "add", ".")
+    git(folder, "commit", "--quiet", "--message=One")
+    monkeypatch.setattr(provenance, "__file__", str(folder / "package" / "module.py"))
+    return folder
+
+
+def test_versions_are_those_that_are_installed():
+    versions = provenance.versions()
+    assert versions["python"] == platform.python_version()
+    assert {"ale-py", "gymnasium", "numpy", "tensorflow", "tf-agents"} < set(versions)
+    for package in set(versions) - {"python"}:
+        assert versions[package] == importlib.metadata.version(package)
+
+
+def test_the_revision_is_the_whole_commit(checkout):
+    revision = provenance.git_revision()
+    assert revision == git(checkout, "rev-parse", "HEAD")
+    assert len(revision) == 40
+
+
+def test_changed_files_are_told(checkout):
+    (checkout / "package" / "module.py").write_text("2\n")
+    assert provenance.git_revision() == git(checkout, "rev-parse", "HEAD") + "-dirty"
+
+
+def test_the_revision_is_the_codes_not_the_working_directorys(checkout, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert provenance.git_revision() == git(checkout, "rev-parse", "HEAD")
+
+
+def test_outside_a_checkout_there_is_no_revision(tmp_path, monkeypatch):
+    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
+    monkeypatch.setattr(provenance, "__file__", str(tmp_path / "module.py"))
+    assert provenance.git_revision() is None
+
+
+def test_without_git_there_is_no_revision(checkout, tmp_path, monkeypatch):
+    monkeypatch.setenv("PATH", str(tmp_path / "no programs here"))
+    assert provenance.git_revision() is None
+
+
+def test_the_machine_is_told_in_plain_values():
+    machine = provenance.machine()
+    assert set(machine) == {"processor", "cores", "memory_bytes"}
+    assert machine["processor"]
+    assert machine["cores"] == os.cpu_count()
+    assert machine["memory_bytes"] > 100_000_000
+    assert json.loads(json.dumps(machine)) == machine
+
+
+def test_a_processor_that_linux_does_not_name_is_named_by_python(monkeypatch):
+    monkeypatch.setattr(Path, "read_text", lambda self: "BogoMIPS : 108.00\n")
+    monkeypatch.setattr(platform, "processor", lambda: "")
+    assert provenance.machine()["processor"] == platform.machine()
+
+
+def test_provenance_does_not_import_tensorflow():
+    code = "import sys, dqn_breakout.provenance; sys.exit('tensorflow' in sys.modules)"
+    root = Path(__file__).resolve().parent.parent
+    subprocess.run([sys.executable, "-c", code], cwd=root, check=True)
