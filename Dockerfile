@@ -1,12 +1,13 @@
 # Build, train, look at the curves, evaluate:
 #   docker build -t dqn-breakout .
 #   docker run --rm -it --name breakout -v runs:/runs dqn-breakout
+#   docker stop --time 120 breakout       (saves first; the same `docker run` goes on)
 #   docker run --rm -it -p 6006:6006 -v runs:/runs dqn-breakout \
 #       -m tensorboard.main --logdir /runs --bind_all
 #   docker run --rm -it -v runs:/runs dqn-breakout \
 #       eval.py --checkpoint_dir=/runs/breakout --output=/runs/breakout/eval.json
-# The same `docker run` again continues the run. A folder of yours in the volume's place
-# (-v "$PWD/runs:/runs") must be writable for the container: add --user "$(id -u):$(id -g)".
+# A folder of yours in the volume's place (-v "$PWD/runs:/runs") must be writable for the container:
+# add --user "$(id -u):$(id -g)".
 FROM python:3.11-slim
 
 ENV PYTHONUNBUFFERED=1 \

@@ -3,14 +3,15 @@
 VENV := .venv
 BIN := $(VENV)/bin
 # Written last, so that an interrupted set-up is not mistaken for a finished one. Holds the name and
-# checksum of the lock that was installed.
+# checksum of the lock that was installed, and where: a moved folder needs another environment.
 STAMP := $(VENV)/installed-lock
 
 # A python3.11 that runs, else python3. Another one: `make setup PYTHON=/path/to/python3.12`.
 PYTHON ?= $(shell python3.11 -c '' 2>/dev/null && echo python3.11 || echo python3)
 # The lock in use stays in use: `make setup LOCK=requirements-cuda.lock` is said once.
 LOCK ?= $(or $(firstword $(shell cat $(STAMP) 2>/dev/null)),requirements.lock)
-INSTALLED = [ "$$(cat $(STAMP) 2>/dev/null)" = "$(LOCK) $$(cksum <$(LOCK))" ]
+STATE = "$(LOCK) $$(cksum <$(LOCK)) $(CURDIR)"
+INSTALLED = [ -x $(BIN)/python ] && [ "$$(cat $(STAMP) 2>/dev/null)" = $(STATE) ]
 # Of two set-ups at once the second waits for the first (where there is flock, as on Linux).
 ONE_AT_A_TIME := $(shell command -v flock >/dev/null 2>&1 && echo flock pyproject.toml)
 
@@ -28,19 +29,22 @@ help: ## Show this list
 
 .PHONY: setup
 setup: ## Make .venv from the lock (LOCK=requirements-cuda.lock for NVIDIA cards on Linux)
-	@$(INSTALLED) || $(ONE_AT_A_TIME) $(MAKE) --no-print-directory install LOCK=$(LOCK)
+	@{ $(INSTALLED); } 2>/dev/null || $(ONE_AT_A_TIME) $(MAKE) --no-print-directory install LOCK=$(LOCK)
 
 # From scratch each time that it is needed: nothing of an interrupted or older one is left.
 .PHONY: install
 install:
-	@$(INSTALLED) || { set -e; \
-	$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' || { \
-		echo "This needs Python 3.11, 3.12 or 3.13, and $(PYTHON) is $$($(PYTHON) --version 2>&1)." \
-			"Install one of them, or name it: make setup PYTHON=/path/to/python3.11" >&2; exit 1; }; \
-	echo "Installing $(LOCK) into $(VENV): a few minutes, 3 GB of disk."; \
-	$(PYTHON) -m venv --clear $(VENV); \
-	$(BIN)/python -m pip install --disable-pip-version-check --no-deps --require-hashes -r $(LOCK); \
-	echo "$(LOCK) $$(cksum <$(LOCK))" >$(STAMP); }
+	@test -r $(LOCK) || { \
+		echo "There is no $(LOCK). Give one of: $(wildcard requirements*.lock)." >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' || { \
+		echo "This needs Python 3.11, 3.12 or 3.13, and $(PYTHON) is none of them. Install one," \
+			"or say where it is: make setup PYTHON=/path/to/python3.11" >&2; exit 1; }
+	@$(INSTALLED) || { \
+		echo "Installing $(LOCK) into $(VENV): a few minutes, 3 GB of disk." && \
+		$(PYTHON) -m venv --clear $(VENV) && \
+		$(BIN)/python -m pip install --disable-pip-version-check --no-deps --require-hashes \
+			-r $(LOCK) && \
+		echo $(STATE) >$(STAMP); }
 
 .PHONY: train
 train: setup ## Train (GIN_FILE=breakout.gin); the same command again continues the run

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import dataclasses
 import sys
 from collections.abc import Sequence
+from typing import Any
 
 from absl import app, flags
 
@@ -40,8 +40,8 @@ def main(arguments: Sequence[str]) -> None:
             raise UserError(f"What is {arguments[1]!r}? Options begin with --; see --help.")
         from dqn_breakout.evaluation.request import EvaluationRequest
 
-        names = [field.name for field in dataclasses.fields(EvaluationRequest)]
-        request = EvaluationRequest(**{name: FLAGS[name].value for name in names})
+        values: dict[str, Any] = FLAGS.flag_values_dict()
+        request = EvaluationRequest(**{name: values[name] for name in EvaluationRequest.names()})
         request.check()
         # TensorFlow takes seconds to import: after the flags were looked at.
         from dqn_breakout import experiment  # noqa: F401  (registers all that a config may name)

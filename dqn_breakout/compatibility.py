@@ -129,7 +129,7 @@ def provide_gym() -> None:
     starts through TF-Agents). gym is no longer kept; the version that 0.19.0 pins doesn't install.
     The stand-in has gymnasium's `envs` and nothing else, so that code which really needs gym fails
     loudly.
-    Upstream: open since 2023; no release uses gymnasium.
+    Upstream: asked for in tensorflow/agents issues 928 to 962; no release uses gymnasium.
     Can go: with a TF-Agents that doesn't import gym.
     """
     if "gym" in sys.modules or importlib.util.find_spec("gym") is not None:

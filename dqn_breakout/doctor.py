@@ -329,7 +329,10 @@ def _describe_crash(exit_code: int, stderr: str) -> Finding:
     if exit_code in (-signal.SIGILL, -signal.SIGABRT):
         mend = "TensorFlow's packages need a processor with AVX, which this one may lack."
         return Finding(f"TensorFlow stops with {signal.Signals(-exit_code).name}: {last}", mend)
-    return Finding(f"TensorFlow and TF-Agents do not load: {last}", _INSTALL)
+    return Finding(
+        f"TensorFlow and TF-Agents do not load: {last}",
+        f"{_INSTALL}\n      If it stays: python -c 'import dqn_breakout.experiment' says more.",
+    )
 
 
 def _nearest_existing(path: Path) -> Path:

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 from tf_agents.environments.tf_py_environment import TFPyEnvironment
+from tf_agents.trajectories import policy_step, trajectory
 
 from dqn_breakout.environments.atari_environment import AtariEnvironment
 from dqn_breakout.environments.frame_stack import FrameStack4
@@ -136,3 +137,16 @@ def scripted_environment(
         fire_on_reset=fire_on_reset,
     )
     return TFPyEnvironment(FrameStack4(environment))
+
+
+def trajectories(environment: TFPyEnvironment, seed: int = 0) -> Iterator[trajectory.Trajectory]:
+    """Plays random actions without end; each field is a NumPy array `(B, ...)`."""
+    rng = np.random.default_rng(seed)
+    pyenv = environment.pyenv
+    time_step = pyenv.reset()
+    while True:
+        actions = rng.integers(0, pyenv.action_spec().maximum + 1, pyenv.batch_size)
+        step = policy_step.PolicyStep(actions.astype(np.int32), (), ())
+        following = pyenv.step(step.action)
+        yield trajectory.from_transition(time_step, step, following)
+        time_step = following

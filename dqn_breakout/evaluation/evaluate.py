@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import importlib.metadata
-import platform
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -14,14 +12,12 @@ from tf_agents.environments.tf_py_environment import TFPyEnvironment
 from tf_agents.policies.tf_policy import TFPolicy
 from tf_agents.trajectories import time_step as ts
 
-from dqn_breakout import config, limits
+from dqn_breakout import config, limits, provenance
 from dqn_breakout.agents.exploration import EpsilonGreedyPolicy, RandomPolicy
 from dqn_breakout.environments.builder import create_environment
 from dqn_breakout.evaluation import scores
 from dqn_breakout.evaluation.protocols import EvaluationProtocol, configured
 from dqn_breakout.networks.fingerprint import weights_sha256
-
-_PACKAGES = ("ale-py", "gymnasium", "numpy", "tensorflow", "tf-agents")
 
 Progress = Callable[[int], None]
 
@@ -259,8 +255,6 @@ def _evaluate(
         "games_cut_off": int(played.truncated.sum()),
         "returns": returns,
         "lengths_env_steps": played.lengths.tolist(),
-        "versions": {
-            "python": platform.python_version(),
-            **{package: importlib.metadata.version(package) for package in _PACKAGES},
-        },
+        "git_revision": provenance.git_revision(),
+        "versions": provenance.versions(),
     }

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import collections
+import functools
 from collections.abc import Sequence
+from typing import TypeAlias
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
@@ -44,6 +46,9 @@ _CURVE_TOP = 112
 _CURVE_BOTTOM = 26
 _LARGEST_ROW = 56
 _SMALLEST_FONT = 8  # in pixels: anything smaller cannot be read
+
+
+_Font: TypeAlias = ImageFont.FreeTypeFont | ImageFont.ImageFont
 
 
 class Panel:
@@ -87,17 +92,13 @@ class Panel:
         pitch = min(self._units(_LARGEST_ROW), (bottom - top) // len(action_names))
         self._rows = [top + place * pitch + pitch // 2 for place in range(len(action_names))]
         self._bar_thickness = min(round(pitch * 0.6), self._units(27))
-        self._bar_font = ImageFont.load_default(
-            max(_SMALLEST_FONT, min(self._units(16), round(pitch * 0.62)))
-        )
+        self._bar_font = _font(min(self._units(16), round(pitch * 0.62)))
         self._values: collections.deque[np.ndarray] = collections.deque(maxlen=_RANGE_STEPS)
         self._best_values: collections.deque[float] = collections.deque(maxlen=_CURVE_STEPS)
         self._still = self._draw_still(title, subtitle)
 
     def draw(self, step: ShownStep) -> Image.Image:
         """The picture of the game's next step, RGB."""
-        if step.screen is None:
-            raise ValueError("a game in a window has no screen to draw")
         self._values.append(step.action_values)
         self._best_values.append(float(step.action_values.max()))
         picture = self._still.copy()
@@ -110,8 +111,8 @@ class Panel:
     def _units(self, length: float) -> int:
         return round(length * self._scale / 3)
 
-    def _font(self, size: float) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
-        return ImageFont.load_default(max(_SMALLEST_FONT, self._units(size)))
+    def _font(self, size: float) -> _Font:
+        return _font(self._units(size))
 
     def _top(self, length: float) -> int:
         """A height measured from the panel's upper edge."""
@@ -214,10 +215,18 @@ class Panel:
 
     def _colour(self, step: ShownStep, place: int) -> tuple[int, int, int] | None:
         """The colour of the action that was taken; None for the others."""
-        taken = step.choice is not None and place == step.action
-        return _CHOICE_COLOURS[step.choice] if taken and step.choice is not None else None
+        if step.choice is None or place != step.action:
+            return None
+        return _CHOICE_COLOURS[step.choice]
+
+
+@functools.cache
+def _font(pixels: int) -> _Font:
+    """Pillow's own font, so that pictures are the same everywhere."""
+    return ImageFont.load_default(max(_SMALLEST_FONT, pixels))
 
 
 def _value(value: float) -> str:
-    """An action value in at most six characters."""
-    return f"{value:.2f}" if abs(value) < 100 else f"{value:.0f}"
+    """An action value in about six characters; neighbours often differ in the third decimal."""
+    decimals = 3 if abs(value) < 10 else 1 if abs(value) < 1000 else 0
+    return f"{value:.{decimals}f}"

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from dqn_breakout import limits
+from dqn_breakout import checkpoint_files, config, limits
 from dqn_breakout.errors import UserError
 from dqn_breakout.evaluation import protocols
 from dqn_breakout.run_directory import RunDirectory
@@ -35,6 +35,11 @@ class EvaluationRequest:
     video: str | None
     watch: bool
 
+    @classmethod
+    def names(cls) -> list[str]:
+        """Names of the fields, which are those of the flags."""
+        return [field.name for field in dataclasses.fields(cls)]
+
     def check(self) -> None:
         """Refuses what cannot be done.
 
@@ -48,6 +53,8 @@ class EvaluationRequest:
             )
         if self.checkpoint_dir:
             run_of(self.checkpoint_dir)
+            if not self.random:
+                checkpoint_files.open_newest(checkpoints_of(self.checkpoint_dir))
             if self.gin_file or self.gin_bindings:
                 raise UserError(
                     "A run is evaluated with the configuration saved in it: leave --gin_file and "
@@ -58,6 +65,8 @@ class EvaluationRequest:
                 "A random player has no action values to show: leave out --random, or --video and "
                 "--watch."
             )
+        for name in self.gin_file:
+            config.resolve(name)
         protocols.check_name(self.protocol)
         if self.games or not (self.video or self.watch):
             limits.positive_int("--games", self.games)
@@ -83,8 +92,18 @@ def run_of(checkpoint_dir: str | os.PathLike[str]) -> RunDirectory:
     Raises:
         UserError: There is no such directory, or no run in it.
     """
-    # Resolved, so that "." inside a checkpoints folder has parents to look at.
-    return RunDirectory.of_checkpoints(Path(checkpoint_dir).expanduser().resolve())
+    return RunDirectory.of_checkpoints(_absolute(checkpoint_dir))
+
+
+def checkpoints_of(checkpoint_dir: str | os.PathLike[str]) -> Path:
+    """The folder to look for checkpoints in, or the one checkpoint that was given.
+
+    Raises:
+        UserError: There is no such directory, or no run in it.
+    """
+    run = run_of(checkpoint_dir)
+    given = _absolute(checkpoint_dir)
+    return run.checkpoints if given == run.path else given
 
 
 def check_display() -> None:
@@ -101,6 +120,11 @@ def check_display() -> None:
             "There is no display to open a window on (neither DISPLAY nor WAYLAND_DISPLAY is set). "
             "Record the game instead, with --video=game.mp4."
         )
+
+
+def _absolute(path: str | os.PathLike[str]) -> Path:
+    # Resolved, so that "." inside a checkpoints folder has parents to look at.
+    return Path(path).expanduser().resolve()
 
 
 def _check_target(flag: str, name: str) -> None:

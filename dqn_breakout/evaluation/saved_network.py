@@ -14,7 +14,7 @@ from dqn_breakout import checkpoint_files, config
 from dqn_breakout.environments.builder import create_environment
 from dqn_breakout.errors import UserError
 from dqn_breakout.evaluation.protocols import configured
-from dqn_breakout.evaluation.request import run_of
+from dqn_breakout.evaluation.request import checkpoints_of, run_of
 from dqn_breakout.networks.nature_cnn import create_q_network
 from dqn_breakout.run_directory import RunDirectory
 
@@ -50,9 +50,7 @@ def load_network(checkpoint_dir: str | os.PathLike[str]) -> SavedNetwork:
             is not the one that the configuration describes.
     """
     run = run_of(checkpoint_dir)
-    given = Path(checkpoint_dir).expanduser().resolve()
-    folder = run.checkpoints if given == run.path else given
-    checkpoint = checkpoint_files.open_newest(folder)
+    checkpoint = checkpoint_files.open_newest(checkpoints_of(checkpoint_dir))
     try:
         arrays = checkpoint.arrays("network")
     except checkpoint_files.DamagedCheckpoint as error:

@@ -95,9 +95,9 @@ class ScoreSummary:
 def summarise(scores: Sequence[float]) -> ScoreSummary:
     """Mean, median, spread and the mean's confidence interval.
 
-    The interval is Student's: mean +- t(0.975, n - 1) * std / sqrt(n) ("Student" 1908, "The probable
-    error of a mean"). It takes the mean of n games for normally distributed: fair from some 30
-    games on, too narrow for a few games of very unequal scores.
+    The interval is Student's (1908, "The probable error of a mean"): mean +- t(0.975, n - 1) *
+    std / sqrt(n). It takes the mean of n games for normally distributed: fair from some 30 games
+    on, too narrow for a few games of very unequal scores.
 
     Args:
         scores: One or more.

@@ -62,25 +62,24 @@ def _prepare(request: EvaluationRequest) -> SavedNetwork | None:
     return None
 
 
-def _show(
-    request: EvaluationRequest, network: SavedNetwork, protocol: EvaluationProtocol
-) -> None:
+def _show(request: EvaluationRequest, network: SavedNetwork, protocol: EvaluationProtocol) -> None:
     if request.watch:
         _say("A game in the window; Ctrl-C stops.")
         seen = window.watch_game(network.q_network, protocol, request.seed)
-        _say(f"It scored {seen['return']:g} in {seen['length_env_steps']:,} steps.")
+        _say(f"It scored {seen['score']:g} in {seen['env_steps']:,} steps.")
     if request.video:
         _say(f"Recording a game to {request.video} ...")
-        recorded = video.record_game(
+        video_of = video.record_game(
             network.q_network,
             request.video,
             protocol,
             request.seed,
-            caption=f"{network.env_steps:,} steps of training",
+            caption=f"after {network.env_steps:,} steps",
         )
+        how_far = "that scored" if video_of["game_over"] else "so far, with a score of"
         _say(
-            f"Wrote {request.video}: {recorded['video_seconds']:.0f} s of a game that scored "
-            f"{recorded['return']:g} in {recorded['length_env_steps']:,} steps."
+            f"Wrote {request.video}: {video_of['seconds']:.0f} s of a game {how_far} "
+            f"{video_of['score']:g} in {video_of['env_steps']:,} steps."
         )
 
 

@@ -28,8 +28,8 @@ class ShownStep(NamedTuple):
     """A moment of the game and the action taken then.
 
     Attributes:
-        screen: The emulator's picture before the action, RGB uint8 `(height, width, 3)`; None where
-            the game is shown in a window instead.
+        screen: The emulator's picture before the action, RGB uint8 `(height, width, 3)`; of no
+            size where the game is shown in a window instead.
         action_values: float32 `(actions,)`.
         action: What was pressed; None in the moment after the game's end.
         choice: Why; None in the moment after the game's end.
@@ -39,7 +39,7 @@ class ShownStep(NamedTuple):
         truncated: Whether the step limit has just cut the game off.
     """
 
-    screen: np.ndarray | None
+    screen: np.ndarray
     action_values: np.ndarray
     action: int | None
     choice: Choice | None
@@ -57,6 +57,9 @@ class ShownGame:
 
     Attributes:
         action_names: Names of the actions, such as `("NOOP", "FIRE", "RIGHT", "LEFT")`.
+        score: Unclipped return at the moment that was given last.
+        env_steps: Environment steps taken by then.
+        over: Whether that moment is the game's end.
     """
 
     def __init__(
@@ -76,6 +79,9 @@ class ShownGame:
         self._environment = create_evaluation_environment(
             protocol, seed, "evaluation", 1, games=python_games, render_mode=render_mode
         )
+        self.score = 0.0
+        self.env_steps = 0
+        self.over = False
         self._shows_screens = render_mode == "rgb_array"
         self.action_names: tuple[str, ...] = self._rules.games.action_meanings
         policy = EpsilonGreedyPolicy(
@@ -96,21 +102,21 @@ class ShownGame:
 
     def __iter__(self) -> Iterator[ShownStep]:
         time_step = self._environment.reset()
-        score, env_steps = 0.0, 0
-        while not time_step.is_last()[0]:
-            before = self._moment(score, env_steps)
+        while not self.over:
+            moment = self._moment()
             values, action = self._act(time_step)
             time_step = self._environment.step(action)
             pressed = int(self._rules.get_state()["actions"][-1])
-            yield before._replace(
+            yield moment._replace(
                 action_values=values.numpy(),
                 action=pressed,
                 choice=_choice(int(action[0]), pressed, int(tf.argmax(values))),
             )
-            score += float(time_step.reward[0])
-            env_steps += 1
+            self.score += float(time_step.reward[0])
+            self.env_steps += 1
+            self.over = bool(time_step.is_last()[0])
         values, _ = self._act(time_step)
-        yield self._moment(score, env_steps)._replace(
+        yield self._moment()._replace(
             action_values=values.numpy(), truncated=bool(time_step.discount[0] != 0)
         )
 
@@ -122,10 +128,11 @@ class ShownGame:
     def _rules(self) -> Any:
         return self._environment.pyenv.wrapped_env()
 
-    def _moment(self, score: float, env_steps: int) -> ShownStep:
-        screen = self._rules.render() if self._shows_screens else None
+    def _moment(self) -> ShownStep:
+        screen = self._rules.render() if self._shows_screens else np.zeros((0, 0, 3), np.uint8)
         lives = int(self._rules.get_info()["lives"][0])
-        return ShownStep(screen, np.zeros(0, np.float32), None, None, score, env_steps, lives)
+        nothing = np.zeros(0, np.float32)
+        return ShownStep(screen, nothing, None, None, self.score, self.env_steps, lives)
 
 
 def _choice(wanted: int, pressed: int, best: int) -> Choice:

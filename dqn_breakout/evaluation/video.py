@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -38,60 +39,41 @@ def record_game(
     max_seconds: float | None = None,
     caption: str = "",
 ) -> dict[str, Any]:
-    """Plays a full game and writes it down at the game's own pace, with action values beside it.
+    """Plays a game and writes it down at the game's own pace, with action values beside it.
 
     Args:
         q_network: Gives action values, float32 `(B, actions)`.
         path: Where to write; its ending says how. It appears there whole or not at all.
         protocol: The rules.
         seed: Of the game and the random actions.
-        max_seconds: Seconds of the game to show; None for all of it (.gif: 30). The game is played
-            to its end either way.
+        max_seconds: The game is left after so many seconds; None for its end (.gif: 30 seconds,
+            as its pictures are held in memory, 12 MB a second).
         caption: A few words beside the protocol's name, such as how long the network was trained.
 
     Returns:
-        `return`, `length_env_steps` and `video_seconds`.
+        `score`, unclipped, and `env_steps` when the video ends; `game_over`, whether that was the
+        game's end; `seconds`, the video's length, the last picture's two seconds included.
 
     Raises:
         UserError: The video cannot be written, or a value is out of range.
         ValueError: The path's ending is not one of `VIDEO_ENDINGS`.
     """
     target = Path(path)
-    if target.suffix.lower() not in VIDEO_ENDINGS:
+    ending = target.suffix.lower()
+    if ending not in VIDEO_ENDINGS:
         raise ValueError(f"{target} ends in none of {VIDEO_ENDINGS}")
-    is_gif = target.suffix.lower() == ".gif"
+    is_gif = ending == ".gif"
     if max_seconds is None:
-        max_seconds = _GIF_SECONDS if is_gif else float("inf")
-    steps_per_second = ALE_FRAMES_PER_SECOND / configured("create_environment.frame_skip")
+        max_seconds = _GIF_SECONDS if is_gif else math.inf
+    per_second = ALE_FRAMES_PER_SECOND / configured("create_environment.frame_skip")
+    subtitle = ", ".join(filter(None, (f"{protocol.name} protocol", caption)))
+    scale = _GIF_SCALE if is_gif else _MP4_SCALE
+    write = _write_gif if is_gif else _write_mp4
+    temporary = target.with_name(f".{target.stem}.{os.getpid()}.tmp{ending}")
     game = ShownGame(q_network, protocol, seed, "rgb_array")
-    last: list[ShownStep] = []
-
-    def pictures() -> Iterator[Image.Image]:
-        panel = None
-        picture = None
-        for step in game:
-            last[:] = [step]
-            if step.env_steps >= max_seconds * steps_per_second:
-                continue
-            assert step.screen is not None
-            panel = panel or Panel(
-                configured("create_environment.game"),
-                ", ".join(filter(None, [f"{protocol.name} protocol", caption])),
-                game.action_names,
-                step.screen.shape,
-                steps_per_second,
-                _GIF_SCALE if is_gif else _MP4_SCALE,
-            )
-            picture = panel.draw(step)
-            yield picture
-        for _ in range(round(_LAST_PICTURE_SECONDS * steps_per_second)):
-            assert picture is not None
-            yield picture
-
-    temporary = target.with_name(f".{target.stem}.{os.getpid()}.tmp{target.suffix.lower()}")
     try:
-        write = _write_gif if is_gif else _write_mp4
-        seconds = write(temporary, pictures(), steps_per_second)
+        steps = _until(game, max_seconds * per_second)
+        seconds = write(temporary, _pictures(steps, game, subtitle, per_second, scale), per_second)
         os.replace(temporary, target)
     except OSError as error:
         raise UserError(f"The video {target} cannot be written: {error}.") from error
@@ -99,17 +81,47 @@ def record_game(
         temporary.unlink(missing_ok=True)
         game.close()
     return {
-        "return": last[0].score,
-        "length_env_steps": last[0].env_steps,
-        "video_seconds": seconds,
+        "score": game.score,
+        "env_steps": game.env_steps,
+        "game_over": game.over,
+        "seconds": seconds,
     }
+
+
+def _until(game: ShownGame, last_env_step: float) -> Iterator[ShownStep]:
+    """The game's steps up to its end, or to the given one."""
+    for step in game:
+        yield step
+        if step.env_steps >= last_env_step:
+            return
+
+
+def _pictures(
+    steps: Iterator[ShownStep], game: ShownGame, subtitle: str, per_second: float, scale: int
+) -> Iterator[Image.Image]:
+    """A picture of each step, the last one for a while longer."""
+    first = next(steps)
+    panel = Panel(
+        configured("create_environment.game"),
+        subtitle,
+        game.action_names,
+        first.screen.shape,
+        per_second,
+        scale,
+    )
+    picture = panel.draw(first)
+    yield picture
+    for step in steps:
+        picture = panel.draw(step)
+        yield picture
+    yield from itertools.repeat(picture, round(_LAST_PICTURE_SECONDS * per_second))
 
 
 def _write_mp4(path: Path, pictures: Iterator[Image.Image], per_second: float) -> float:
     """H.264 with 4:2:0 colours, which every player and browser shows."""
     writer = imageio.get_writer(
         path,
-        format="FFMPEG",  # type: ignore[arg-type]
+        format="FFMPEG",
         fps=per_second,
         codec="libx264",
         pixelformat="yuv420p",
@@ -121,8 +133,9 @@ def _write_mp4(path: Path, pictures: Iterator[Image.Image], per_second: float) -
     )
     count = 0
     with writer:
-        for count, picture in enumerate(pictures, start=1):
+        for picture in pictures:
             writer.append_data(np.asarray(picture))
+            count += 1
     return count / per_second
 
 

@@ -19,21 +19,19 @@ def watch_game(q_network: Any, protocol: EvaluationProtocol, seed: int) -> dict[
         seed: Of the game and the random actions.
 
     Returns:
-        `return` and `length_env_steps`.
+        `score`, unclipped, and `env_steps`.
 
     Raises:
         UserError: The game does not start, or a value is out of range.
     """
     seconds_per_step = configured("create_environment.frame_skip") / ALE_FRAMES_PER_SECOND
     game = ShownGame(q_network, protocol, seed, "human")
-    score, env_steps = 0.0, 0
     due = time.monotonic()
     try:
-        for step in game:
-            score, env_steps = step.score, step.env_steps
+        for _ in game:
             # A late step is not made up for: the game slows down, it never jumps.
             due = max(due + seconds_per_step, time.monotonic())
             time.sleep(due - time.monotonic() if due > time.monotonic() else 0)
     finally:
         game.close()
-    return {"return": score, "length_env_steps": env_steps}
+    return {"score": game.score, "env_steps": game.env_steps}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -26,7 +25,9 @@ NOOP, FIRE, RIGHT = 0, 1, 2
 # A life is lost in steps 3 and 5 of the first game; the second is cut off; in the third a life is
 # won, and the last two are lost together with the game.
 GAMES = [
-    Script(3, [Move(0, 3), Move(1, 3), Move(0, 2), Move(7, 2), Move(4, 1), Move(-5, 0, "terminated")]),
+    Script(
+        3, [Move(0, 3), Move(1, 3), Move(0, 2), Move(7, 2), Move(4, 1), Move(-5, 0, "terminated")]
+    ),
     Script(3, [Move(1, 3), Move(2, 3, "truncated")]),
     Script(1, [Move(0, 2), Move(0, 0, "terminated")]),
 ]
@@ -223,56 +224,53 @@ def _assert_same(one: ts.TimeStep, other: ts.TimeStep) -> None:
         np.testing.assert_array_equal(values, expected, name)
 
 
-@pytest.fixture
-def many_reseedings(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Games end after 40 steps at most; every second end reseeds."""
-    monkeypatch.setattr(atari_environment, "_RESEED_PERIOD_ENV_STEPS", 50)
-    return iter(())
-
-
-@pytest.mark.usefixtures("many_reseedings")
 @pytest.mark.parametrize("kind", [PythonGames, VectorGames])
 @pytest.mark.parametrize("sticky", [0.0, 0.25])
 def test_a_restored_state_goes_on_exactly_as_the_original_did(
-    kind: GamesBuilder, sticky: float
+    monkeypatch: pytest.MonkeyPatch, kind: GamesBuilder, sticky: float
 ) -> None:
+    # Games last 30 to 60 steps: the second or third end of one seeds it anew.
+    monkeypatch.setattr(atari_environment, "_RESEED_PERIOD_ENV_STEPS", 70)
+
     def environment() -> PyEnvironment:
         arguments: dict[str, Any] = {
             "games": kind,
             "game": "Breakout",
-            "num_environments": 3,
-            "frame_skip": 4,
+            "num_environments": 2,
+            "frame_skip": 16,
             "noop_max": 12,
             "sticky_action_probability": sticky,
-            "max_episode_steps": 40,
+            "max_episode_steps": 45,
             "terminal_on_life_loss": True,
             "fire_on_reset": True,
         }
         return create_environment(5, "collection", **arguments).pyenv
 
     original = environment()
-    # The games get out of step: one is cut short by a seeding of its own.
-    moments = {0: "at the start", 40: "at LAST", 41: "at FIRST", 97: "in a game", 124: "reseeded"}
-    actions = np.random.default_rng(1).integers(0, 4, (330, 3)).astype(np.int32)
-    time_steps, states = [original.reset()], {}
-    for number, action in enumerate(actions):
-        if number in moments:
-            states[number] = original.get_state()
+    actions = np.random.default_rng(1).integers(0, 4, (290, 2)).astype(np.int32)
+    time_steps, states = [original.reset()], [original.get_state()]
+    for action in actions:
         time_steps.append(original.step(action))
-    assert time_steps[40].is_last().any()
-    assert time_steps[41].is_first().any()
-    assert states[124]["seedings"].max() > 1
-    assert len({int(time_step.is_last().sum()) for time_step in time_steps}) > 1
+        states.append(original.get_state())
+    ends = np.stack([time_step.is_last() for time_step in time_steps])
+    terminated = ends & (np.stack([time_step.discount for time_step in time_steps]) == 0)
+    assert terminated.any()
+    assert (ends & ~terminated).any()
+    assert states[-1]["seedings"].min() > 2
+    uneven = [number for number, end in enumerate(ends[:100]) if end.sum() == 1]
+    # At the start; at LAST of one game and at its FIRST; and where both games are far from their
+    # seeding, at different distances.
+    apart = [number for number in range(100) if len(set(states[number]["lengths"].tolist())) == 2]
+    far = max(apart, key=lambda number: min(states[number]["lengths"]))
     again = environment()
-    for number in moments:
+    for number, follow in ((0, 5), (uneven[0], 10), (uneven[0] + 1, 10), (far, 200)):
         again.set_state(states[number])
         _assert_same(again.current_time_step(), time_steps[number])
-        follow = 200 if number == 97 else 45
         for place in range(number, number + follow):
             _assert_same(again.step(actions[place]), time_steps[place + 1])
     # Back in time, in the environment that the state came from.
-    original.set_state(states[97])
-    for place in range(97, 140):
+    original.set_state(states[far])
+    for place in range(far, far + 10):
         _assert_same(original.step(actions[place]), time_steps[place + 1])
     original.close()
     again.close()

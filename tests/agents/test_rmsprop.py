@@ -1,0 +1,68 @@
+"""The optimizer against its formula."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from dqn_breakout.agents.rmsprop import create_optimizer
+from dqn_breakout.errors import UserError
+
+ARGUMENTS: dict[str, Any] = {
+    "learning_rate": 0.1,
+    "rho": 0.95,
+    "momentum": 0.0,
+    "epsilon": 0.01,
+    "centered": True,
+}
+
+
+def test_the_first_update_worked_out_by_hand() -> None:
+    """Gradient 2: E[g^2] = 0.05 * 4 = 0.2, E[g] = 0.05 * 2 = 0.1; 0.2 - 0.1 * 0.1 + 0.01 = 0.2."""
+    weight = tf.Variable(1.0)
+    create_optimizer(**ARGUMENTS).apply_gradients([(tf.constant(2.0), weight)])
+    assert float(weight) == pytest.approx(1.0 - 0.1 * 2 / 0.2**0.5, rel=1e-6)
+    assert float(weight) == pytest.approx(0.5527864, rel=1e-6)
+
+
+@pytest.mark.parametrize("centered", [True, False])
+@pytest.mark.parametrize("momentum", [0.0, 0.9])
+def test_many_updates_follow_the_formula(centered: bool, momentum: float) -> None:
+    optimizer = create_optimizer(**{**ARGUMENTS, "centered": centered, "momentum": momentum})
+    rng = np.random.default_rng(0)
+    weights = rng.normal(size=(3, 2))
+    variable = tf.Variable(weights, dtype=tf.float32)
+    mean_square = mean = velocity = np.zeros((3, 2))
+    for _ in range(40):
+        gradient = rng.normal(size=(3, 2)) * 10.0 ** rng.integers(-3, 2)
+        optimizer.apply_gradients([(tf.constant(gradient, tf.float32), variable)])
+        mean_square = 0.95 * mean_square + 0.05 * gradient**2
+        mean = 0.95 * mean + 0.05 * gradient
+        variance = mean_square - mean**2 if centered else mean_square
+        velocity = momentum * velocity + 0.1 * gradient / np.sqrt(variance + 0.01)
+        weights = weights - velocity
+        np.testing.assert_allclose(variable.numpy(), weights, rtol=2e-4, atol=2e-5)
+
+
+@pytest.mark.parametrize(
+    ("parameter", "value"),
+    [
+        ("learning_rate", 0),
+        ("learning_rate", -1e-3),
+        ("learning_rate", float("inf")),
+        ("learning_rate", "2.5e-4"),
+        ("rho", 1.5),
+        ("rho", -0.1),
+        ("momentum", 2),
+        ("epsilon", 0.0),
+        ("epsilon", None),
+        ("centered", "yes"),
+    ],
+)
+def test_values_out_of_range_are_refused_by_name(parameter: str, value: object) -> None:
+    with pytest.raises(UserError) as caught:
+        create_optimizer(**{**ARGUMENTS, parameter: value})
+    assert caught.value.message.startswith(f"create_optimizer.{parameter} must be ")

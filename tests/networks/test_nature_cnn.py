@@ -1,0 +1,153 @@
+"""The 2015 network: its shape, its numbers, its seed."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from tf_agents.specs import tensor_spec
+
+from dqn_breakout.errors import UserError
+from dqn_breakout.networks.nature_cnn import create_q_network, forward_flops
+
+CONV_LAYERS = ((32, 8, 4), (64, 4, 2), (64, 3, 1))
+ACTION_SPEC = tensor_spec.BoundedTensorSpec((), tf.int32, 0, 3)
+
+
+def observation_spec(height: int = 84, width: int = 84) -> Any:
+    return tensor_spec.BoundedTensorSpec((height, width, 4), tf.uint8, 0, 255)
+
+
+def create(seed: int = 1, spec: Any = None, **changes: Any) -> Any:
+    layers: dict[str, Any] = {"conv_layers": CONV_LAYERS, "dense_units": (512,), **changes}
+    return create_q_network(spec or observation_spec(), ACTION_SPEC, seed, **layers)
+
+
+def observations(count: int = 3, height: int = 84, width: int = 84) -> np.ndarray:
+    shape = (count, height, width, 4)
+    return np.random.default_rng(0).integers(0, 256, shape).astype(np.uint8)
+
+
+def test_layers_are_those_of_the_paper() -> None:
+    shapes = [tuple(variable.shape) for variable in create().trainable_variables]
+    assert shapes == [
+        (8, 8, 4, 32),
+        (32,),
+        (4, 4, 32, 64),
+        (64,),
+        (3, 3, 64, 64),
+        (64,),
+        (7 * 7 * 64, 512),
+        (512,),
+        (512, 4),
+        (4,),
+    ]
+
+
+def test_values_are_those_of_the_formula() -> None:
+    """Scaled pixels, rectified layers, linear outputs: written out with plain operations."""
+    network = create()
+    values, state = network(tf.constant(observations()))
+    assert (values.dtype, values.shape, state) == (tf.float32, (3, 4), ())
+    kernels = [variable.numpy() for variable in network.variables]
+    hidden = tf.constant(observations(), tf.float32) / 255.0
+    for place, (_, _, stride) in enumerate(CONV_LAYERS):
+        kernel, bias = kernels[2 * place : 2 * place + 2]
+        hidden = tf.nn.relu(tf.nn.conv2d(hidden, kernel, stride, "VALID") + bias)
+    hidden = tf.reshape(hidden, [3, -1])
+    hidden = tf.nn.relu(hidden @ kernels[6] + kernels[7])
+    np.testing.assert_allclose(values, hidden @ kernels[8] + kernels[9], rtol=1e-4, atol=1e-5)
+    assert float(tf.reduce_min(values)) < 0  # Outputs are not rectified.
+
+
+def test_pixels_are_scaled_once() -> None:
+    network = create(conv_layers=((2, 84, 84),), dense_units=(3,))
+    for variable in network.variables:
+        variable.assign(tf.ones_like(variable) / float(np.prod(variable.shape[:-1]) or 1))
+    for variable in network.variables[1::2]:
+        variable.assign(tf.zeros_like(variable))
+    full = tf.fill([1, 84, 84, 4], tf.constant(255, tf.uint8))
+    np.testing.assert_allclose(network(full)[0], np.ones((1, 4)), rtol=1e-3)
+    np.testing.assert_allclose(network(full // 5)[0], np.full((1, 4), 0.2), rtol=1e-3)
+
+
+def test_other_layers_and_frames() -> None:
+    network = create(spec=observation_spec(10, 12), conv_layers=((5, 3, 2),), dense_units=(7, 6))
+    assert [tuple(variable.shape) for variable in network.variables[::2]] == [
+        (3, 3, 4, 5),
+        (4 * 5 * 5, 7),
+        (7, 6),
+        (6, 4),
+    ]
+    only_dense = create(spec=observation_spec(3, 2), conv_layers=(), dense_units=(8,))
+    assert tuple(only_dense.variables[0].shape) == (24, 8)
+    assert only_dense(tf.constant(observations(5, 3, 2)))[0].shape == (5, 4)
+
+
+def test_weights_come_from_the_seed_alone() -> None:
+    small: dict[str, Any] = {"spec": observation_spec(12, 12), "conv_layers": ((4, 3, 2),)}
+    small["dense_units"] = (16,)
+    tf.random.set_seed(100)
+    first = [variable.numpy() for variable in create(1, **small).variables]
+    tf.random.set_seed(200)
+    tf.random.uniform([3])
+    again = [variable.numpy() for variable in create(1, **small).variables]
+    other = [variable.numpy() for variable in create(2, **small).variables]
+    for one, same in zip(first, again, strict=True):
+        np.testing.assert_array_equal(one, same)
+    assert not any(np.array_equal(first[place], other[place]) for place in range(0, 6, 2))
+    assert not np.array_equal(first[0][..., 0], first[0][..., 1])
+
+
+def test_initial_values_of_actions_are_small() -> None:
+    values = create()(tf.constant(observations()))[0].numpy()
+    assert np.abs(values).max() < 3
+
+
+def test_a_copy_has_weights_of_its_own() -> None:
+    network = create(spec=observation_spec(12, 12), conv_layers=((4, 3, 2),), dense_units=(16,))
+    copy = network.copy(name="Copy")
+    copy.create_variables()
+    ours = {id(variable) for variable in network.variables}
+    assert not ours & {id(variable) for variable in copy.variables}
+    assert [variable.shape for variable in copy.variables] == [
+        variable.shape for variable in network.variables
+    ]
+
+
+def test_flops_of_a_forward_pass() -> None:
+    """Of the paper's network layer by layer, two for each multiply-add."""
+    layers = [
+        20 * 20 * 32 * 8 * 8 * 4,
+        9 * 9 * 64 * 4 * 4 * 32,
+        7 * 7 * 64 * 3 * 3 * 64,
+        3136 * 512,
+        512 * 4,
+    ]
+    assert forward_flops(create(), (84, 84)) == 2 * sum(layers)
+    assert 2 * sum(layers) == pytest.approx(18.7e6, rel=0.005)
+
+
+@pytest.mark.parametrize(
+    ("layers", "parameter"),
+    [
+        ({"conv_layers": ((32, 8),)}, "conv_layers"),
+        ({"conv_layers": ((32, 8, 4, 1),)}, "conv_layers"),
+        ({"conv_layers": ((32, 8, 0),)}, "conv_layers"),
+        ({"conv_layers": ((-32, 8, 4),)}, "conv_layers"),
+        ({"conv_layers": ((32, 8.5, 4),)}, "conv_layers"),
+        ({"conv_layers": (32, 8, 4)}, "conv_layers"),
+        ({"conv_layers": None}, "conv_layers"),
+        ({"dense_units": (0,)}, "dense_units"),
+        ({"dense_units": (512.0,)}, "dense_units"),
+        ({"dense_units": 512}, "dense_units"),
+        # Nothing is left of the frame after the second layer.
+        ({"conv_layers": ((4, 8, 8), (4, 12, 1))}, "conv_layers"),
+    ],
+)
+def test_layers_that_cannot_be_are_refused(layers: dict[str, Any], parameter: str) -> None:
+    with pytest.raises(UserError) as caught:
+        create(**layers)
+    assert caught.value.message.startswith(f"create_q_network.{parameter} ")

@@ -1,0 +1,688 @@
+"""Tests of what a checkpoint of a run holds, and of going on from one."""
+
+from __future__ import annotations
+
+import dataclasses
+import errno
+import os
+import shutil
+import types
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import gin
+import numpy as np
+import pytest
+import tensorflow as tf
+from tf_agents.trajectories import trajectory as trajectory_lib
+
+from dqn_breakout import checkpoint_files, config, experiment
+from dqn_breakout.checkpoint_files import DamagedCheckpoint
+from dqn_breakout.errors import UserError
+from dqn_breakout.networks.fingerprint import weights_sha256
+from dqn_breakout.replay.frame_replay_buffer import FrameReplayBuffer
+from dqn_breakout.run_directory import RunDirectory
+from dqn_breakout.training import checkpoint as checkpoint_module
+from dqn_breakout.training.checkpoint import RunCheckpointer
+from dqn_breakout.training.loop import iterations
+
+ENVIRONMENTS = 2
+MAX_LENGTH = 12
+GAME_STEPS = 5
+
+
+class SmallRun:
+    """A run of few numbers: what is saved of it changes with every step in a known way."""
+
+    def __init__(self, layers: tuple[int, ...] = (3, 2)):
+        variables = [tf.Variable(tf.zeros([units])) for units in layers]
+        self.q_network = types.SimpleNamespace(variables=variables)
+        self.learner = {
+            "train_step": tf.Variable(0, dtype=tf.int64),
+            "target/000": tf.Variable(tf.zeros([3])),
+        }
+        self.counts = {"env_steps": tf.Variable(0, dtype=tf.int64)}
+        self.calls = tf.Variable(0, dtype=tf.int64)
+        self.game = np.zeros(3)
+        self.replay = FrameReplayBuffer(data_spec(), ENVIRONMENTS, MAX_LENGTH, seed=1)
+
+    def state_variables(self) -> dict[str, tf.Variable]:
+        return self.learner
+
+    @property
+    def env_steps(self) -> int:
+        return int(self.counts["env_steps"].numpy())
+
+    def play(self, rows: int) -> None:
+        """Adds rows to the replay buffer and moves everything else along."""
+        for _ in range(rows):
+            row = self.replay.rows_added
+            step = row % GAME_STEPS
+            kind = 0 if step == 0 else 2 if step == GAME_STEPS - 1 else 1
+            following = 0 if kind == 2 else 2 if step == GAME_STEPS - 2 else 1
+            frame = np.arange(ENVIRONMENTS * 64).reshape(ENVIRONMENTS, 8, 8, 1) + 7 * row
+            self.replay.add_batch(
+                trajectory_lib.Trajectory(
+                    step_type=tf.fill([ENVIRONMENTS], kind),
+                    observation=tf.constant(np.repeat(frame % 256, 4, axis=-1), tf.uint8),
+                    action=tf.fill([ENVIRONMENTS], row % 4),
+                    policy_info=(),
+                    next_step_type=tf.fill([ENVIRONMENTS], following),
+                    reward=tf.fill([ENVIRONMENTS], float(row)),
+                    discount=tf.ones([ENVIRONMENTS]),
+                )
+            )
+        self.counts["env_steps"].assign_add(rows * ENVIRONMENTS)
+        self.calls.assign_add(rows)
+        for variable in (*self.q_network.variables, *self.learner.values()):
+            variable.assign_add(tf.ones_like(variable) * rows)
+        self.game += rows
+
+    def values(self) -> dict[str, Any]:
+        """All that the run's future depends on."""
+        replay = self.replay
+        oldest = max(0, replay.rows_added - replay.max_length)
+        rows = replay.read_rows(oldest, replay.rows_added)._asdict() if replay.rows_added else {}
+        network = {f"q/{n}": each.numpy() for n, each in enumerate(self.q_network.variables)}
+        learner = {name: each.numpy() for name, each in self.learner.items()}
+        return {
+            **rows,
+            **network,
+            **learner,
+            "rows": replay.rows_added,
+            "drawn": int(replay.samples_drawn.numpy()),
+            "env_steps": self.env_steps,
+            "calls": int(self.calls.numpy()),
+            "game": self.game.copy(),
+        }
+
+    def checkpointer(self, run: RunDirectory, keep: int = 2) -> RunCheckpointer:
+        collector: Any = types.SimpleNamespace(
+            variables=lambda: {"policy_calls": self.calls},
+            get_state=lambda: {"game": self.game.copy()},
+            set_state=lambda state: setattr(self, "game", state["game"].copy()),
+        )
+        metrics: Any = types.SimpleNamespace(variables=lambda: self.counts)
+        return RunCheckpointer(run, self, self.replay, collector, metrics, keep)
+
+
+def data_spec() -> trajectory_lib.Trajectory:
+    scalar = tf.TensorSpec([], tf.int32)
+    return trajectory_lib.Trajectory(
+        step_type=scalar,
+        observation=tf.TensorSpec([8, 8, 4], tf.uint8),
+        action=scalar,
+        policy_info=(),
+        next_step_type=scalar,
+        reward=tf.TensorSpec([], tf.float32),
+        discount=tf.TensorSpec([], tf.float32),
+    )
+
+
+def assert_equal(found: dict[str, Any], expected: dict[str, Any]) -> None:
+    assert found.keys() == expected.keys()
+    for name, value in expected.items():
+        np.testing.assert_array_equal(found[name], value, err_msg=name)
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> RunDirectory:
+    run = RunDirectory(tmp_path / "run")
+    run.create()
+    return run
+
+
+def save(small: SmallRun, checkpointer: RunCheckpointer) -> None:
+    checkpointer.save({"env_steps": small.env_steps, "train_steps": small.env_steps // 4})
+
+
+def saved_at(run: RunDirectory, *rows: int, keep: int = 2) -> SmallRun:
+    """A run that was saved after so many rows each time."""
+    small = SmallRun()
+    checkpointer = small.checkpointer(run, keep)
+    for each in rows:
+        small.play(each - small.replay.rows_added)
+        save(small, checkpointer)
+    return small
+
+
+def restored(run: RunDirectory, keep: int = 2) -> tuple[SmallRun, RunCheckpointer, list[str]]:
+    small = SmallRun()
+    checkpointer = small.checkpointer(run, keep)
+    damage = checkpointer.restore_newest()
+    return small, checkpointer, damage
+
+
+def files(run: RunDirectory) -> dict[str, bytes]:
+    return {
+        str(path.relative_to(run.path)): path.read_bytes()
+        for path in sorted(run.path.rglob("*"))
+        if path.is_file()
+    }
+
+
+def checkpoint_names(run: RunDirectory) -> list[int]:
+    return [int(path.name) for path in checkpoint_files.checkpoints(run.checkpoints)]
+
+
+def segments_needed(run: RunDirectory) -> set[str]:
+    found = checkpoint_files.checkpoints(run.checkpoints)
+    return {name for path in found for name in checkpoint_files.open_checkpoint(path).segments}
+
+
+def segments_there(run: RunDirectory) -> set[str]:
+    return {path.name for path in run.replay.iterdir()}
+
+
+def damage_file(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+# --- Saving and restoring -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [
+        pytest.param([1], id="one row"),
+        pytest.param([7], id="part of the buffer"),
+        pytest.param([MAX_LENGTH], id="just full"),
+        pytest.param([MAX_LENGTH + 1], id="one row overwritten"),
+        pytest.param([5 * MAX_LENGTH + 3], id="overwritten several times between two saves"),
+        pytest.param([3, 7, 11], id="several saves"),
+        pytest.param([5, 10, 15, 20, 25, 30], id="more rows than are kept"),
+        pytest.param([5, 6, 40, 41, 90], id="at odd times"),
+        pytest.param([MAX_LENGTH, 2 * MAX_LENGTH], id="wholly new rows"),
+    ],
+)
+def test_a_restored_run_is_the_run_that_was_saved(run, rows):
+    small = saved_at(run, *rows)
+    again, _, damage = restored(run)
+    assert damage == []
+    assert_equal(again.values(), small.values())
+
+
+def test_a_restored_run_goes_on_as_the_run_that_was_saved(run):
+    small = saved_at(run, 5, 17)
+    again, checkpointer, _ = restored(run)
+    for each in (small, again):
+        each.play(9)
+    assert_equal(again.values(), small.values())
+    save(again, checkpointer)
+    third, _, _ = restored(run)
+    assert_equal(third.values(), small.values())
+
+
+def test_a_restored_replay_buffer_gives_the_same_next_batches(run):
+    small = SmallRun()
+    checkpointer = small.checkpointer(run)
+    small.play(17)
+    small.replay.get_next(sample_batch_size=8, num_steps=2)
+    save(small, checkpointer)
+    again, _, _ = restored(run)
+    for _ in range(3):
+        expected, expected_info = small.replay.get_next(sample_batch_size=32, num_steps=2)
+        found, info = again.replay.get_next(sample_batch_size=32, num_steps=2)
+        tf.nest.map_structure(np.testing.assert_array_equal, found, expected)
+        tf.nest.map_structure(np.testing.assert_array_equal, info, expected_info)
+
+
+def test_without_checkpoints_nothing_is_restored(run):
+    again, _, damage = restored(run)
+    assert damage == []
+    assert_equal(again.values(), SmallRun().values())
+
+
+def test_rows_come_in_segments_of_limited_size(run, monkeypatch):
+    # Two rows of two environments each.
+    monkeypatch.setattr(checkpoint_module, "_SEGMENT_TRANSITIONS", 4)
+    small = saved_at(run, 5, 8)
+    assert sorted(segments_there(run)) == [
+        f"rows-{start:012d}-{stop:012d}.npz.lz4"
+        for start, stop in [(0, 2), (2, 4), (4, 5), (5, 7), (7, 8)]
+    ]
+    again, _, _ = restored(run)
+    assert_equal(again.values(), small.values())
+
+
+def test_a_save_writes_new_rows_only(run):
+    small = saved_at(run, 5)
+    checkpointer = small.checkpointer(run)
+    checkpointer.restore_newest()
+    (first,) = run.replay.iterdir()
+    before = first.stat()
+    small.play(3)
+    save(small, checkpointer)
+    after = first.stat()
+    assert (after.st_ino, after.st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
+    assert segments_there(run) == {
+        "rows-000000000000-000000000005.npz.lz4",
+        "rows-000000000005-000000000008.npz.lz4",
+    }
+
+
+def test_saving_twice_without_playing_keeps_one_checkpoint(run):
+    small = saved_at(run, 7, 7)
+    assert checkpoint_names(run) == [14]
+    again, _, _ = restored(run)
+    assert_equal(again.values(), small.values())
+
+
+# --- What stays on disk ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("keep", [1, 2, 3])
+def test_the_newest_checkpoints_stay(run, keep):
+    saved_at(run, *range(4, 41, 4), keep=keep)
+    assert checkpoint_names(run) == [80, 72, 64][:keep]
+
+
+@pytest.mark.parametrize("keep", [1, 2, 3])
+def test_segments_stay_as_long_as_a_checkpoint_needs_them(run, keep):
+    small = SmallRun()
+    checkpointer = small.checkpointer(run, keep)
+    dropped = set()
+    for _ in range(12):
+        small.play(4)
+        save(small, checkpointer)
+        there = segments_there(run)
+        assert there == segments_needed(run)
+        dropped |= {f"rows-{start:012d}-{start + 4:012d}.npz.lz4" for start in range(0, 48, 4)}
+        dropped -= there
+        # Each of them, not only the newest, has all that it needs.
+        for path in checkpoint_files.checkpoints(run.checkpoints):
+            opened = checkpoint_files.open_checkpoint(path)
+            stop = opened.counters["env_steps"] // ENVIRONMENTS
+            rows = [
+                reward
+                for name in opened.segments
+                for reward in opened.segment(run.replay, name)["reward"][:, 0]
+            ]
+            assert rows == list(range(int(rows[0]), stop))
+            assert rows[0] <= max(0, stop - MAX_LENGTH)
+    # Rows of 48 in a buffer of 12: most segments went.
+    assert len(there) <= 3 + keep
+    assert "rows-000000000000-000000000004.npz.lz4" in dropped
+
+
+def test_an_older_checkpoint_can_still_be_restored_after_its_rows_were_overwritten(run):
+    small = saved_at(run, 6)
+    expected = small.values()
+    checkpointer = small.checkpointer(run)
+    checkpointer.restore_newest()
+    small.play(3 * MAX_LENGTH)
+    save(small, checkpointer)
+    damage_file(run.checkpoints / f"{small.env_steps:012d}" / "network.npz")
+    again, _, damage = restored(run)
+    assert len(damage) == 1
+    assert_equal(again.values(), expected)
+
+
+def test_what_is_no_segment_is_left_alone(run):
+    run.replay.mkdir()
+    strangers = ["notes.txt", "rows-1-2.npz.lz4", "rows-000000000000-000000000004.npz.lz4.copy"]
+    for name in strangers:
+        (run.replay / name).write_text("mine")
+    saved_at(run, 4, 40, 80)
+    assert set(strangers) < segments_there(run)
+
+
+def test_a_segment_that_a_killed_process_left_goes(run):
+    small = saved_at(run, 5)
+    stale = "rows-000000000005-000000000007.npz.lz4"
+    checkpoint_files.write_segment(run.replay, stale, small.replay.read_rows(3, 5)._asdict())
+    again, checkpointer, _ = restored(run)
+    again.play(4)
+    save(again, checkpointer)
+    assert stale not in segments_there(run)
+    assert segments_there(run) == segments_needed(run)
+
+
+def test_half_written_files_that_a_killed_process_left_go(run):
+    saved_at(run, 5)
+    half_checkpoint = run.checkpoints / ".000000000014.4711.tmp"
+    half_checkpoint.mkdir()
+    (half_checkpoint / "network.npz").write_bytes(b"half")
+    half_segment = run.replay / ".rows-000000000005-000000000007.npz.lz4.4711.tmp"
+    half_segment.write_bytes(b"half")
+    again, checkpointer, _ = restored(run)
+    again.play(4)
+    save(again, checkpointer)
+    assert not half_checkpoint.exists()
+    assert not half_segment.exists()
+
+
+# --- Damage ---------------------------------------------------------------------------------------
+
+FILES = [
+    "manifest.json",
+    "network.npz",
+    "learner.npz",
+    "metrics.npz",
+    "collection.npz",
+    "environment.npz",
+]
+
+
+@pytest.fixture
+def two(run: RunDirectory) -> tuple[RunDirectory, dict[str, Any]]:
+    """A run with checkpoints after 5 and 10 rows; the values at the first."""
+    small = SmallRun()
+    checkpointer = small.checkpointer(run)
+    small.play(5)
+    save(small, checkpointer)
+    expected = small.values()
+    small.play(5)
+    save(small, checkpointer)
+    return run, expected
+
+
+@pytest.mark.parametrize("name", FILES)
+@pytest.mark.parametrize("harm", [Path.unlink, damage_file, lambda path: path.write_bytes(b"")])
+def test_of_a_damaged_checkpoint_nothing_is_used(two, name, harm):
+    run, expected = two
+    path = run.checkpoints / "000000000020" / name
+    # In the middle of the manifest stand checksums.
+    harm(path)
+    again, _, (sentence,) = restored(run)
+    assert str(path) in sentence or name == "manifest.json"
+    assert "000000000020" in sentence
+    assert_equal(again.values(), expected)
+
+
+def test_of_a_checkpoint_with_a_damaged_segment_nothing_is_used(two):
+    run, expected = two
+    path = run.replay / "rows-000000000005-000000000010.npz.lz4"
+    damage_file(path)
+    again, _, damage = restored(run)
+    assert damage == [f"{path} was changed: its checksum does not match"]
+    assert_equal(again.values(), expected)
+
+
+def test_a_segment_that_both_need_damages_both(two):
+    run, _ = two
+    damage_file(run.replay / "rows-000000000000-000000000005.npz.lz4")
+    before = files(run)
+    with pytest.raises(UserError) as caught:
+        restored(run)
+    message = caught.value.message
+    assert message.startswith(f"No checkpoint in {run.checkpoints} is sound: ")
+    assert message.count("rows-000000000000-000000000005.npz.lz4 was changed") == 2
+    assert "Nothing was deleted." in message
+    assert files(run) == before
+
+
+def test_all_damaged_is_an_error_that_names_each_and_deletes_nothing(two):
+    run, _ = two
+    damage_file(run.checkpoints / "000000000010" / "learner.npz")
+    (run.checkpoints / "000000000020" / "manifest.json").unlink()
+    before = files(run)
+    small = SmallRun()
+    with pytest.raises(UserError) as caught:
+        small.checkpointer(run).restore_newest()
+    assert "000000000010/learner.npz was changed" in caught.value.message
+    assert "000000000020/manifest.json cannot be read" in caught.value.message
+    assert files(run) == before
+    assert_equal(small.values(), SmallRun().values())
+
+
+def sound(run: RunDirectory) -> list[int]:
+    """Steps of the checkpoints that could be restored, newest first."""
+    found = []
+    for path in checkpoint_files.checkpoints(run.checkpoints):
+        try:
+            opened = checkpoint_files.open_checkpoint(path)
+            for group in ("network", "learner", "metrics", "collection", "environment"):
+                opened.arrays(group)
+            for name in opened.segments:
+                opened.segment(run.replay, name)
+        except DamagedCheckpoint:
+            continue
+        found.append(int(path.name))
+    return found
+
+
+def test_a_run_that_went_back_writes_the_damaged_checkpoint_anew(two):
+    run, _ = two
+    damage_file(run.checkpoints / "000000000020" / "network.npz")
+    again, checkpointer, damage = restored(run)
+    assert len(damage) == 1
+    again.play(5)
+    save(again, checkpointer)
+    assert sound(run) == [20, 10]
+    third, _, damage = restored(run)
+    assert damage == []
+    assert_equal(third.values(), again.values())
+
+
+@pytest.mark.parametrize("harmed", ["network.npz", "manifest.json"])
+def test_a_damaged_checkpoint_takes_no_sound_ones_place(two, harmed):
+    run, _ = two
+    damage_file(run.checkpoints / "000000000020" / harmed)
+    again, checkpointer, _ = restored(run, keep=2)
+    for rows in (1, 1, 1):
+        again.play(rows)
+        save(again, checkpointer)
+    # Still before the damaged one: the two newest of the run as it stands are there.
+    assert sound(run) == [16, 14]
+
+
+@pytest.mark.parametrize("harmed", ["network.npz", "manifest.json"])
+def test_a_damaged_checkpoint_never_costs_the_newest_sound_one(two, harmed):
+    run, _ = two
+    damage_file(run.checkpoints / "000000000020" / harmed)
+    again, checkpointer, _ = restored(run, keep=1)
+    again.play(1)
+    save(again, checkpointer)
+    assert sound(run)[0] == 12
+    third, _, _ = restored(run, keep=1)
+    assert_equal(third.values(), again.values())
+
+
+# --- Checkpoints of another network ---------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("layers", "said"),
+    [
+        ((3, 5), "001 has shape (2,) there and (5,) here."),
+        ((4, 2), "000 has shape (3,) there and (4,) here."),
+        ((3, 2, 1), "no 002."),
+    ],
+)
+def test_a_checkpoint_of_another_network_is_refused(run, layers, said):
+    saved_at(run, 7)
+    before = files(run)
+    other = SmallRun(layers)
+    untouched = other.values()
+    with pytest.raises(UserError) as caught:
+        other.checkpointer(run).restore_newest()
+    path = run.checkpoints / "000000000014"
+    assert caught.value.message == f"The checkpoint {path} is of another network: {said}"
+    assert_equal(other.values(), untouched)
+    assert files(run) == before
+
+
+def test_a_checkpoint_of_a_larger_network_is_refused(run):
+    saved_at(run, 7)
+    other = SmallRun((3,))
+    untouched = other.values()
+    with pytest.raises(UserError, match="is of another network"):
+        other.checkpointer(run).restore_newest()
+    assert_equal(other.values(), untouched)
+
+
+# --- Writes that fail -----------------------------------------------------------------------------
+
+
+def failing_at(function: Callable[..., Any], place: int, count: list[int]) -> Callable[..., Any]:
+    def call(*arguments: Any, **keywords: Any) -> Any:
+        count[0] += 1
+        if count[0] == place:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return function(*arguments, **keywords)
+
+    return call
+
+
+def test_a_save_that_fails_at_any_point_costs_no_checkpoint(run, tmp_path, monkeypatch):
+    small = saved_at(run, 5, 10)
+    before = small.values()
+    # Counts the steps of a save on a copy.
+    copy = RunDirectory(tmp_path / "copy")
+    shutil.copytree(run.path, copy.path)
+    count = [0]
+    twin, checkpointer, _ = restored(copy)
+    twin.play(10)
+    with monkeypatch.context() as patch:
+        for name in ("fsync", "replace"):
+            patch.setattr(os, name, failing_at(getattr(os, name), -1, count))
+        save(twin, checkpointer)
+    steps = count[0]
+    assert steps > 20
+    for place in range(1, steps + 1):
+        shutil.rmtree(copy.path)
+        shutil.copytree(run.path, copy.path)
+        twin, checkpointer, _ = restored(copy)
+        assert_equal(twin.values(), before)
+        twin.play(10)
+        count[0] = 0
+        with monkeypatch.context() as patch:
+            for name in ("fsync", "replace"):
+                patch.setattr(os, name, failing_at(getattr(os, name), place, count))
+            with pytest.raises(OSError, match=os.strerror(errno.ENOSPC)):
+                save(twin, checkpointer)
+        assert len(sound(copy)) >= 2
+        # There is room again: the same process saves, and another one goes on.
+        save(twin, checkpointer)
+        again, _, damage = restored(copy)
+        assert damage == []
+        assert_equal(again.values(), twin.values())
+
+
+# --- A real run -----------------------------------------------------------------------------------
+
+TINY = [
+    "create_environment.num_environments = 2",
+    "create_environment.max_episode_steps = 25",
+    "create_q_network.conv_layers = ((4, 8, 4), (4, 4, 2))",
+    "create_q_network.dense_units = (16,)",
+    "create_agent.target_update_period_train_steps = 12",
+    "create_replay_buffer.capacity_transitions = 120",
+    "create_collector.random_fill_env_steps = 40",
+    "create_collector.env_steps_per_iteration = 16",
+    "create_learner.batch_size = 4",
+]
+
+
+@dataclasses.dataclass
+class Stretch:
+    """What two copies of a run do from the same point on."""
+
+    batches: list[Any]
+    values: dict[str, np.ndarray]
+    time_step: Any
+    weights: list[str]
+
+
+def build() -> experiment.Experiment:
+    config.parse(["breakout.gin", "smoke.gin"], TINY)
+    try:
+        return experiment.build(seed=7)
+    finally:
+        gin.clear_config()
+
+
+def play_until(parts: experiment.Experiment, env_steps: int) -> None:
+    turns = iterations(parts.collector, parts.learner, lambda: parts.metrics.env_steps, env_steps)
+    for _ in turns:
+        pass
+
+
+def everything(parts: experiment.Experiment) -> dict[str, np.ndarray]:
+    variables = {
+        **{f"q/{n:03d}": each for n, each in enumerate(parts.agent.q_network.variables)},
+        **parts.agent.state_variables(),
+        **parts.metrics.variables(),
+        **parts.collector.variables(),
+        "samples_drawn": parts.replay_buffer.samples_drawn,
+    }
+    replay = parts.replay_buffer
+    rows = replay.read_rows(max(0, replay.rows_added - replay.max_length), replay.rows_added)
+    return {
+        **{name: variable.numpy() for name, variable in variables.items()},
+        **{f"replay/{name}": values for name, values in rows._asdict().items()},
+        "epsilon": np.float32(parts.agent.epsilon),
+    }
+
+
+def go_on(parts: experiment.Experiment) -> Stretch:
+    values = everything(parts)
+    time_step = tf.nest.map_structure(lambda value: value.numpy(), parts.collector.time_step)
+    weights = [weights_sha256(parts.agent.q_network.variables)]
+    batches = [parts.replay_buffer.get_next(sample_batch_size=16, num_steps=2) for _ in range(2)]
+    for env_steps in (500, 600):
+        play_until(parts, env_steps)
+        weights.append(weights_sha256(parts.agent.q_network.variables))
+    batches.append(parts.replay_buffer.get_next(sample_batch_size=64, num_steps=2))
+    return Stretch(batches, values, time_step, weights)
+
+
+@pytest.fixture(scope="module")
+def stretches(tmp_path_factory) -> tuple[Stretch, Stretch]:
+    """A run that went on, and a copy of it restored from its checkpoint."""
+    run = RunDirectory(tmp_path_factory.mktemp("real") / "run")
+    run.create()
+    found = []
+    for restore in (False, True):
+        parts = build()
+        checkpointer = RunCheckpointer(
+            run, parts.agent, parts.replay_buffer, parts.collector, parts.metrics, keep=1
+        )
+        if restore:
+            assert checkpointer.restore_newest() == []
+        else:
+            for env_steps in (40, 100, 250, 400):
+                play_until(parts, env_steps)
+                checkpointer.save({"env_steps": parts.metrics.env_steps})
+            # Rows went out of the buffer, and their segments with them.
+            assert parts.replay_buffer.rows_added > 3 * parts.replay_buffer.max_length
+            assert "rows-000000000000-000000000020.npz.lz4" not in segments_there(run)
+        found.append(go_on(parts))
+        parts.environment.close()
+    return found[0], found[1]
+
+
+@pytest.mark.slow
+def test_a_real_run_is_restored_to_the_last_bit(stretches):
+    saved, restored = stretches
+    assert_equal(restored.values, saved.values)
+    assert saved.values["train_step"] > 50
+    assert saved.values["games"] > 5
+    assert 0.01 < saved.values["epsilon"] < 1
+    assert any(name.startswith("optimizer/") for name in saved.values)
+
+
+@pytest.mark.slow
+def test_a_real_run_has_its_games_stand_where_they_stood(stretches):
+    saved, restored = stretches
+    tf.nest.map_structure(
+        np.testing.assert_array_equal, tuple(restored.time_step), tuple(saved.time_step)
+    )
+
+
+@pytest.mark.slow
+def test_a_real_run_samples_the_same_next_batches(stretches):
+    saved, restored = stretches
+    for found, expected in zip(restored.batches, saved.batches, strict=True):
+        tf.nest.map_structure(np.testing.assert_array_equal, found, expected)
+
+
+@pytest.mark.slow
+def test_a_real_run_learns_on_as_if_it_had_never_stopped(stretches):
+    saved, restored = stretches
+    assert restored.weights == saved.weights
+    assert len(set(saved.weights)) == 3

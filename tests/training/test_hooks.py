@@ -1,0 +1,263 @@
+"""Tests of what happens beside training: TensorBoard, metrics.jsonl, evaluations."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tensorboard.util import tensor_util
+
+from dqn_breakout.run_directory import RunDirectory
+from dqn_breakout.training.hooks import EvaluationHook, MetricsFileHook, Period, TensorBoardHook
+from dqn_breakout.training.loop import Iteration
+from dqn_breakout.training.progress import Row
+
+
+def row(env_steps: int, **changes: Any) -> Row:
+    numbers: dict[str, Any] = {
+        "env_steps": env_steps,
+        "train_steps": env_steps // 4,
+        "episodes": 3,
+        "average_return": 1.5,
+        "average_length": 60.0,
+        "loss": 0.25,
+        "mean_q": 0.75,
+        "gradient_norm": 2.0,
+        "epsilon": 0.5,
+        "env_steps_per_second": 100.0,
+        "replay_transitions": env_steps,
+        "wall_seconds": 4.0,
+    }
+    return Row(**{**numbers, **changes})
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> RunDirectory:
+    run = RunDirectory(tmp_path / "run")
+    run.create()
+    return run
+
+
+def events(folder: Path) -> dict[str, list[tuple[int, float]]]:
+    """(step, value) of every scalar in a folder of event files, by tag."""
+    accumulator = EventAccumulator(str(folder), size_guidance={"tensors": 0})
+    accumulator.Reload()
+    return {
+        tag: [
+            (event.step, float(tensor_util.make_ndarray(event.tensor_proto)))
+            for event in accumulator.Tensors(tag)
+        ]
+        for tag in accumulator.Tags()["tensors"]
+    }
+
+
+# --- Periods --------------------------------------------------------------------------------------
+
+
+def due_at(period: Period, env_steps: list[int]) -> list[int]:
+    return [now for now in env_steps if period.due(now)]
+
+
+def test_a_period_is_due_once_each_time_it_has_passed():
+    turns = list(range(0, 1000, 64))
+    # First at or after 250, 500 and 750.
+    assert due_at(Period(250, 0), turns) == [256, 512, 768]
+
+
+def test_a_turn_of_exactly_a_period_is_due():
+    assert due_at(Period(100, 0), [99, 100, 101, 199, 200]) == [100, 200]
+
+
+def test_periods_passed_in_one_turn_are_due_once():
+    assert due_at(Period(10, 0), [5, 35, 39, 40]) == [35, 40]
+
+
+@pytest.mark.parametrize("stopped_at", [256, 320, 512, 576])
+def test_a_resumed_run_keeps_the_rhythm(stopped_at):
+    turns = list(range(0, 1000, 64))
+    before = due_at(Period(250, 0), [now for now in turns if now <= stopped_at])
+    after = due_at(Period(250, stopped_at), [now for now in turns if now > stopped_at])
+    assert before + after == [256, 512, 768]
+
+
+# --- TensorBoard ----------------------------------------------------------------------------------
+
+
+def test_tensorboard_shows_every_number_of_a_row_under_its_env_steps(run):
+    hook = TensorBoardHook(run)
+    hook.on_iteration(Iteration(100, 0, None))
+    hook.on_row(row(100))
+    hook.on_row(row(200, loss=0.125))
+    hook.close()
+    assert events(run.train_events) == {
+        "games/return_mean_of_last_100": [(100, 1.5), (200, 1.5)],
+        "games/length_mean_of_last_100_env_steps": [(100, 60.0), (200, 60.0)],
+        "games/count": [(100, 3.0), (200, 3.0)],
+        "train/loss": [(100, 0.25), (200, 0.125)],
+        "train/mean_q": [(100, 0.75), (200, 0.75)],
+        "train/gradient_norm": [(100, 2.0), (200, 2.0)],
+        "train/epsilon": [(100, 0.5), (200, 0.5)],
+        "train/train_steps": [(100, 25.0), (200, 50.0)],
+        "speed/env_steps_per_second": [(100, 100.0), (200, 100.0)],
+        "replay/transitions": [(100, 100.0), (200, 200.0)],
+    }
+    assert not run.eval_events.exists()
+
+
+def test_tensorboard_leaves_out_what_there_is_none_of(run):
+    hook = TensorBoardHook(run)
+    hook.on_row(row(100, average_return=None, average_length=None, loss=None, mean_q=None))
+    tags = events(run.train_events)
+    assert "games/count" in tags
+    assert not {"games/return_mean_of_last_100", "train/loss", "train/mean_q"} & set(tags)
+    hook.close()
+
+
+def test_tensorboard_shows_a_row_at_once(run):
+    hook = TensorBoardHook(run)
+    hook.on_row(row(100))
+    assert events(run.train_events)["train/loss"] == [(100, 0.25)]
+    hook.close()
+
+
+# --- metrics.jsonl --------------------------------------------------------------------------------
+
+
+def lines(run: RunDirectory) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in run.metrics_jsonl.read_text().splitlines()]
+
+
+def test_every_row_is_a_line(run):
+    hook = MetricsFileHook(run, 0)
+    hook.on_iteration(Iteration(50, 0, None))
+    assert not run.metrics_jsonl.exists()
+    hook.on_row(row(100))
+    hook.on_row(row(200, loss=None, average_return=None))
+    hook.close()
+    assert lines(run) == [row(100).as_dict(), row(200, loss=None, average_return=None).as_dict()]
+
+
+def test_a_resumed_run_goes_on_below_its_lines(run):
+    MetricsFileHook(run, 0).on_row(row(100))
+    MetricsFileHook(run, 100).on_row(row(200))
+    assert [line["env_steps"] for line in lines(run)] == [100, 200]
+
+
+def test_lines_of_work_that_was_lost_are_dropped(run):
+    first = MetricsFileHook(run, 0)
+    for env_steps in (100, 200, 300):
+        first.on_row(row(env_steps, loss=1.0))
+    second = MetricsFileHook(run, 200)
+    second.on_row(row(300, loss=2.0))
+    assert [(line["env_steps"], line["loss"]) for line in lines(run)] == [
+        (100, 1.0),
+        (200, 1.0),
+        (300, 2.0),
+    ]
+    assert [path.name for path in run.path.iterdir()] == ["metrics.jsonl"]
+
+
+@pytest.mark.parametrize(
+    "damage", ['{"env_steps": 2', "", "null", "[1]", '{"steps": 1}', '{"env_steps": null}', "\x00"]
+)
+def test_lines_that_a_crash_cut_short_are_dropped(run, damage):
+    MetricsFileHook(run, 0).on_row(row(100))
+    with run.metrics_jsonl.open("a") as file:
+        file.write(damage)
+    MetricsFileHook(run, 1000).on_row(row(1100))
+    assert [line["env_steps"] for line in lines(run)] == [100, 1100]
+
+
+# --- Evaluations ----------------------------------------------------------------------------------
+
+SCORES = {"mean": 2.5, "median": 2.0, "games": 4, "protocol": {"name": "nature"}}
+
+
+class Evaluations:
+    """What an `EvaluationHook` is built with; counts the calls."""
+
+    def __init__(self, seconds: float = 0.0):
+        self.count = 0
+        self.paused: list[float] = []
+        self.recorded: list[Path] = []
+        self._seconds = seconds
+
+    def evaluate(self) -> dict[str, Any]:
+        self.count += 1
+        time.sleep(self._seconds)
+        return dict(SCORES)
+
+    def record(self, path: Path) -> None:
+        path.write_bytes(b"video")
+        self.recorded.append(path)
+
+    def hook(self, run: RunDirectory, env_steps: int = 0, video: bool = True) -> EvaluationHook:
+        record = self.record if video else None
+        return EvaluationHook(run, self.evaluate, record, 250, env_steps, self.paused.append)
+
+
+def test_an_evaluation_leaves_scores_curves_and_a_video(run, capsys):
+    evaluations = Evaluations()
+    hook = evaluations.hook(run)
+    for env_steps in range(64, 577, 64):
+        hook.on_iteration(Iteration(env_steps, 0, None))
+    hook.close()
+    assert evaluations.count == 2
+    written = sorted(run.evaluations.iterdir())
+    assert [path.name for path in written] == ["000000000256.json", "000000000512.json"]
+    assert json.loads(written[0].read_text()) == {"env_steps": 256, **SCORES}
+    assert [path.name for path in evaluations.recorded] == ["000000000256.mp4", "000000000512.mp4"]
+    assert all(path.parent == run.videos for path in evaluations.recorded)
+    assert events(run.eval_events) == {
+        "games/return_mean": [(256, 2.5), (512, 2.5)],
+        "games/return_median": [(256, 2.0), (512, 2.0)],
+    }
+    assert not run.train_events.exists()
+    told = capsys.readouterr()
+    assert told.err.splitlines() == [
+        "Evaluation at 256 steps: mean return 2.50 of 4 full games (nature protocol)",
+        "Evaluation at 512 steps: mean return 2.50 of 4 full games (nature protocol)",
+    ]
+    assert told.out == ""
+
+
+def test_without_a_recorder_there_is_no_video(run):
+    hook = Evaluations().hook(run, video=False)
+    hook.on_iteration(Iteration(256, 0, None))
+    hook.close()
+    assert len(list(run.evaluations.iterdir())) == 1
+    assert not run.videos.exists()
+
+
+def test_rows_are_no_reason_to_evaluate(run):
+    evaluations = Evaluations()
+    hook = evaluations.hook(run)
+    hook.on_row(row(256))
+    hook.close()
+    assert evaluations.count == 0
+
+
+def test_a_resumed_run_does_not_repeat_its_last_evaluation(run):
+    evaluations = Evaluations()
+    hook = evaluations.hook(run, env_steps=256)
+    hook.on_iteration(Iteration(320, 0, None))
+    assert evaluations.count == 0
+    hook.on_iteration(Iteration(512, 0, None))
+    assert evaluations.count == 1
+    hook.close()
+
+
+def test_the_time_of_an_evaluation_is_told_so_that_it_counts_as_no_training(run):
+    evaluations = Evaluations(seconds=0.05)
+    hook = evaluations.hook(run)
+    started = time.monotonic()
+    scores = hook.evaluate(1000)
+    passed = time.monotonic() - started
+    hook.close()
+    assert scores == {"env_steps": 1000, **SCORES}
+    (paused,) = evaluations.paused
+    assert 0.05 <= paused <= passed

@@ -1,0 +1,275 @@
+"""Tests of whose run a directory holds: lock, seed, config, starts."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import gin
+import pytest
+
+from dqn_breakout import config, provenance
+from dqn_breakout.errors import UserError
+from dqn_breakout.run_directory import RunDirectory
+from dqn_breakout.training import run_record
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+
+CONFIG = ["run_record_test_agent.gamma = 0.99", "run_record_test_agent.layers = (1, 2)"]
+
+
+@gin.configurable("run_record_test_agent")
+def build_agent(gamma=gin.REQUIRED, layers=gin.REQUIRED, name="agent"):
+    return gamma, layers, name
+
+
+@pytest.fixture(autouse=True)
+def clean_gin():
+    gin.clear_config()
+    yield
+    gin.clear_config()
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> RunDirectory:
+    run = RunDirectory(tmp_path / "run")
+    run.create()
+    return run
+
+
+def files(run: RunDirectory) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in run.path.iterdir() if path.name != ".lock"}
+
+
+# --- One process at a time ------------------------------------------------------------------------
+
+
+def test_a_second_process_is_refused_and_told_who_holds_the_run(run):
+    code = (
+        "import sys; from dqn_breakout.errors import UserError\n"
+        "from dqn_breakout.run_directory import RunDirectory\n"
+        "from dqn_breakout.training import run_record\n"
+        "try:\n"
+        "    with run_record.locked(RunDirectory(sys.argv[1])):\n"
+        "        print('held')\n"
+        "except UserError as error:\n"
+        "    print(error.message)\n"
+    )
+
+    def other() -> str:
+        command = [sys.executable, "-c", code, str(run.path)]
+        answer = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=True)
+        return answer.stdout.strip()
+
+    with run_record.locked(run):
+        assert other() == (
+            f"The run directory {run.path} is in use by process {os.getpid()} on "
+            f"{platform.node()}. Wait for it, stop it, or choose another --run_dir."
+        )
+    assert other() == "held"
+    # Who holds it now is told, not who held it first.
+    with run_record.locked(run):
+        assert (run.path / ".lock").read_text().count("process") == 1
+        assert f"process {os.getpid()} " in other()
+
+
+def test_a_killed_process_lets_go(run):
+    code = (
+        "import os, sys; from dqn_breakout.run_directory import RunDirectory\n"
+        "from dqn_breakout.training import run_record\n"
+        "with run_record.locked(RunDirectory(sys.argv[1])):\n"
+        "    os.kill(os.getpid(), 9)\n"
+    )
+    command = [sys.executable, "-c", code, str(run.path)]
+    assert subprocess.run(command, cwd=REPOSITORY, check=False).returncode == -9
+    with run_record.locked(run):
+        pass
+
+
+def test_an_error_inside_lets_go(run):
+    with pytest.raises(ZeroDivisionError), run_record.locked(run):
+        raise ZeroDivisionError
+    with run_record.locked(run):
+        pass
+
+
+# --- Seed -----------------------------------------------------------------------------------------
+
+
+def test_the_seed_of_a_new_run(run):
+    assert run_record.settle_seed(run, 7) == 7
+    assert run_record.settle_seed(run, 0) == 0
+    assert run_record.settle_seed(run, None) == 1
+
+
+@pytest.mark.parametrize("there", [0, 7])
+def test_the_seed_of_a_run_that_is_there(run, there):
+    run_record.record_start(run, there, "Breakout", 0)
+    assert run_record.settle_seed(run, None) == there
+    assert run_record.settle_seed(run, there) == there
+
+
+@pytest.mark.parametrize(("there", "given"), [(7, 8), (7, 0), (0, 1)])
+def test_another_seed_is_refused(run, there, given):
+    run_record.record_start(run, there, "Breakout", 0)
+    before = files(run)
+    with pytest.raises(UserError) as caught:
+        run_record.settle_seed(run, given)
+    assert caught.value.message == (
+        f"The run in {run.path} has seed {there}, not {given}. Leave --seed out to go on with it, "
+        "or choose another --run_dir."
+    )
+    assert files(run) == before
+
+
+@pytest.mark.parametrize(
+    "content", ["", "{", "null", "[]", "{}", '{"seed": "x", "starts": []}', '{"seed": 1}', "\0"]
+)
+def test_a_damaged_record_is_refused_and_kept(run, content):
+    run.run_json.write_text(content)
+    with pytest.raises(UserError) as caught:
+        run_record.settle_seed(run, None)
+    assert caught.value.message == (
+        f"{run.run_json} is damaged. Restore it, or choose another --run_dir."
+    )
+    with pytest.raises(UserError):
+        run_record.record_start(run, 1, "Breakout", 0)
+    assert run.run_json.read_text() == content
+
+
+def test_a_record_that_is_no_text_is_refused(run):
+    run.run_json.write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(UserError, match="is damaged"):
+        run_record.settle_seed(run, None)
+
+
+# --- Config ---------------------------------------------------------------------------------------
+
+
+def settle(run: RunDirectory, *bindings: str) -> None:
+    config.parse([], bindings)
+    build_agent()
+    run_record.settle_config(run)
+
+
+def test_the_operative_config_is_kept_defaults_included(run):
+    settle(run, *CONFIG)
+    kept = config.bindings(run.config_gin.read_text())
+    assert kept["run_record_test_agent.gamma"] == "0.99"
+    assert kept["run_record_test_agent.layers"] == "(1, 2)"
+    assert kept["run_record_test_agent.name"] == "'agent'"
+
+
+def test_the_same_config_goes_on(run):
+    settle(run, *CONFIG)
+    before = files(run)
+    settle(run, "AGENT_GAMMA = 9.9e-1", "run_record_test_agent.gamma = %AGENT_GAMMA", CONFIG[1])
+    assert config.differences(before["config.gin"].decode(), run.config_gin.read_text()) == []
+
+
+def test_another_config_is_refused_and_names_each_binding_that_differs(run):
+    settle(run, *CONFIG)
+    before = files(run)
+    with pytest.raises(UserError) as caught:
+        settle(
+            run,
+            "run_record_test_agent.gamma = 0.9",
+            "run_record_test_agent.layers = (1, 2)",
+            "run_record_test_agent.name = 'another'",
+        )
+    assert caught.value.message == (
+        f"The run in {run.path} has another config: "
+        "run_record_test_agent.gamma: 0.99 there, 0.9 here; "
+        "run_record_test_agent.name: 'agent' there, 'another' here. "
+        "Give the same config to go on with it, or choose another --run_dir."
+    )
+    assert files(run) == before
+
+
+def kept_as(run: RunDirectory, line: str) -> None:
+    """Adds a binding to the kept config."""
+    run.config_gin.write_text(f"{run.config_gin.read_text()}\n{line}\n")
+
+
+@pytest.mark.parametrize(
+    "binding",
+    [
+        "total_env_steps",
+        "log_period_env_steps",
+        "checkpoint_period_env_steps",
+        "keep_checkpoints",
+        "evaluation_period_env_steps",
+        "evaluation_games",
+        "evaluation_protocol",
+        "evaluation_video_seconds",
+    ],
+)
+def test_how_long_and_how_closely_watched_a_run_is_may_change(run, binding):
+    settle(run, *CONFIG)
+    kept_as(run, f"train.{binding} = 5")
+    settle(run, *CONFIG)
+    assert binding not in run.config_gin.read_text()
+
+
+@pytest.mark.parametrize(
+    "binding", ["train.anything_else", "trainer.total_env_steps", "scope/train.total_env_steps"]
+)
+def test_nothing_else_may_change(run, binding):
+    settle(run, *CONFIG)
+    kept_as(run, f"{binding} = 5")
+    with pytest.raises(UserError, match=f"{binding}: 5 there, not set here"):
+        settle(run, *CONFIG)
+
+
+@pytest.mark.parametrize(
+    ("bindings", "named"),
+    [
+        (["unused/run_record_test_agent.gamma = 1"], "binding unused/run_record_test_agent.gamma."),
+        (
+            ["a/run_record_test_agent.gamma = 1", "b/run_record_test_agent.gamma = 1"],
+            "bindings a/run_record_test_agent.gamma, b/run_record_test_agent.gamma.",
+        ),
+    ],
+)
+def test_bindings_that_nothing_uses_are_refused(run, bindings, named):
+    with pytest.raises(UserError) as caught:
+        settle(run, *CONFIG, *bindings)
+    assert caught.value.message == f"Nothing uses the {named} Leave it out, or mend its scope."
+    assert files(run) == {}
+
+
+@pytest.mark.parametrize("content", [b"gamma = = 1\n", b"\xff\xfe\x00"])
+def test_a_kept_config_that_is_no_gin_is_named_and_kept(run, content):
+    run.config_gin.write_bytes(content)
+    with pytest.raises(UserError) as caught:
+        settle(run, *CONFIG)
+    assert str(run.config_gin) in caught.value.message
+    assert run.config_gin.read_bytes() == content
+
+
+# --- Starts ---------------------------------------------------------------------------------------
+
+
+def test_every_start_is_noted(run, monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["train.py", "--run_dir=my run"])
+    before = int(time.time())
+    run_record.record_start(run, 7, "Breakout", 0)
+    run_record.record_start(run, 7, "Breakout", 5000)
+    after = time.time()
+    content: dict[str, Any] = json.loads(run.run_json.read_text())
+    assert (content["seed"], content["game"]) == (7, "Breakout")
+    assert [start["env_steps"] for start in content["starts"]] == [0, 5000]
+    for start in content["starts"]:
+        assert start["command"] == "python train.py '--run_dir=my run'"
+        assert start["versions"] == provenance.versions()
+        assert start["git_revision"] == provenance.git_revision()
+        assert start["machine"] == provenance.machine()
+        moment = time.mktime(time.strptime(start["time"][:19], "%Y-%m-%dT%H:%M:%S"))
+        assert before <= moment <= after
+        assert start["time"][19:] == time.strftime("%z")
