@@ -152,7 +152,7 @@ def train(
         for sentence in checkpointer.restore_newest():
             print(f"Damaged checkpoint left out: {sentence}.", file=sys.stderr)
         env_steps = parts.metrics.env_steps
-        game = gin.query_parameter("create_environment.game")
+        game = protocols.configured("create_environment.game")
         run_record.record_start(run, seed, game, env_steps)
         print(_plan(run, parts, seed, game, total_env_steps), file=sys.stderr, flush=True)
 
@@ -258,7 +258,7 @@ def _plan(run: RunDirectory, parts: Experiment, seed: int, game: str, total: int
         replay_bytes=replay.capacity_bytes,
         env_steps=parts.metrics.env_steps,
         total_env_steps=total,
-        frame_skip=gin.query_parameter("create_environment.frame_skip"),
+        frame_skip=protocols.configured("create_environment.frame_skip"),
         guessed_env_steps_per_second=estimate.env_steps_per_second(
             flops, parts.learner.batch_size, parts.learner.env_steps_per_train_step
         ),

@@ -63,13 +63,14 @@ class RunDirectory:
         Raises:
             UserError: There is no such directory, or no run in it.
         """
-        given = Path(path)
+        given = Path(path).expanduser()
         if not given.is_dir():
             raise UserError(f"There is no directory {given}. Give a run directory.")
-        for candidate in (given, given.parent, given.parent.parent):
+        absolute = given.resolve()
+        for candidate in (given, absolute.parent, absolute.parent.parent):
             run = RunDirectory(candidate)
             if run.config_gin.is_file() and (
-                candidate == given or given.is_relative_to(run.checkpoints)
+                candidate == given or absolute.is_relative_to(run.checkpoints)
             ):
                 return run
         raise UserError(

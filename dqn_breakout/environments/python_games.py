@@ -15,6 +15,8 @@ from dqn_breakout.environments.roms import rom_id
 from dqn_breakout.errors import UserError
 
 gymnasium.register_envs(ale_py)
+# The emulator introduces itself on stderr, once for each game, unless it is told not to.
+ale_py.ALEInterface.setLoggerMode(ale_py.LoggerMode.Error)
 
 
 class PythonGames(Games):

@@ -52,7 +52,7 @@ class EvaluationRequest:
                 "or --random for a random player."
             )
         if self.checkpoint_dir:
-            run_of(self.checkpoint_dir)
+            RunDirectory.of_checkpoints(self.checkpoint_dir)
             if not self.random:
                 checkpoint_files.open_newest(checkpoints_of(self.checkpoint_dir))
             if self.gin_file or self.gin_bindings:
@@ -86,24 +86,15 @@ class EvaluationRequest:
             check_display()
 
 
-def run_of(checkpoint_dir: str | os.PathLike[str]) -> RunDirectory:
-    """The run directory that holds the given run, checkpoints folder or checkpoint.
-
-    Raises:
-        UserError: There is no such directory, or no run in it.
-    """
-    return RunDirectory.of_checkpoints(_absolute(checkpoint_dir))
-
-
 def checkpoints_of(checkpoint_dir: str | os.PathLike[str]) -> Path:
     """The folder to look for checkpoints in, or the one checkpoint that was given.
 
     Raises:
         UserError: There is no such directory, or no run in it.
     """
-    run = run_of(checkpoint_dir)
-    given = _absolute(checkpoint_dir)
-    return run.checkpoints if given == run.path else given
+    run = RunDirectory.of_checkpoints(checkpoint_dir)
+    given = Path(checkpoint_dir).expanduser()
+    return run.checkpoints if given.resolve() == run.path.resolve() else given
 
 
 def check_display() -> None:
@@ -120,11 +111,6 @@ def check_display() -> None:
             "There is no display to open a window on (neither DISPLAY nor WAYLAND_DISPLAY is set). "
             "Record the game instead, with --video=game.mp4."
         )
-
-
-def _absolute(path: str | os.PathLike[str]) -> Path:
-    # Resolved, so that "." inside a checkpoints folder has parents to look at.
-    return Path(path).expanduser().resolve()
 
 
 def _check_target(flag: str, name: str) -> None:

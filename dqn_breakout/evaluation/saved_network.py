@@ -14,7 +14,7 @@ from dqn_breakout import checkpoint_files, config
 from dqn_breakout.environments.builder import create_environment
 from dqn_breakout.errors import UserError
 from dqn_breakout.evaluation.protocols import configured
-from dqn_breakout.evaluation.request import checkpoints_of, run_of
+from dqn_breakout.evaluation.request import checkpoints_of
 from dqn_breakout.networks.nature_cnn import create_q_network
 from dqn_breakout.run_directory import RunDirectory
 
@@ -49,7 +49,7 @@ def load_network(checkpoint_dir: str | os.PathLike[str]) -> SavedNetwork:
         UserError: There is no run or no checkpoint, a file is damaged, or the checkpoint's network
             is not the one that the configuration describes.
     """
-    run = run_of(checkpoint_dir)
+    run = RunDirectory.of_checkpoints(checkpoint_dir)
     checkpoint = checkpoint_files.open_newest(checkpoints_of(checkpoint_dir))
     try:
         arrays = checkpoint.arrays("network")

@@ -14,9 +14,9 @@ from dqn_breakout import config
 from dqn_breakout.errors import UserError
 from dqn_breakout.evaluation import evaluate, protocols, score_card, video, window
 from dqn_breakout.evaluation.protocols import EvaluationProtocol
-from dqn_breakout.evaluation.request import EvaluationRequest, run_of
+from dqn_breakout.evaluation.request import EvaluationRequest
 from dqn_breakout.evaluation.saved_network import SavedNetwork, load_network
-from dqn_breakout.run_directory import write_json
+from dqn_breakout.run_directory import RunDirectory, write_json
 
 _DEFAULT_GIN_FILE = "breakout.gin"
 
@@ -56,7 +56,7 @@ def _prepare(request: EvaluationRequest) -> SavedNetwork | None:
         assert request.checkpoint_dir is not None
         return load_network(request.checkpoint_dir)
     if request.checkpoint_dir:
-        config.parse([str(run_of(request.checkpoint_dir).config_gin)])
+        config.parse([str(RunDirectory.of_checkpoints(request.checkpoint_dir).config_gin)])
     else:
         config.parse(request.gin_file or [_DEFAULT_GIN_FILE], request.gin_bindings)
     return None

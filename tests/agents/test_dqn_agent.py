@@ -7,101 +7,27 @@ from typing import Any
 import numpy as np
 import pytest
 import tensorflow as tf
-import tf_keras
 from tf_agents.agents.dqn import dqn_agent
-from tf_agents.networks import sequential
-from tf_agents.specs import tensor_spec
 from tf_agents.trajectories import time_step as ts
-from tf_agents.trajectories import trajectory
 from tf_agents.utils import common
 
-from dqn_breakout.agents import dqn_agent as agents
-from dqn_breakout.agents.dqn_agent import ClippedDqnAgent, create_agent
+from dqn_breakout.agents.dqn_agent import ClippedDqnAgent
 from dqn_breakout.agents.rmsprop import create_optimizer
 from dqn_breakout.errors import UserError
+from tests.two_states import (
+    ACTION_SPEC,
+    GAMMA,
+    OPTIMIZER,
+    STATE,
+    TIME_STEP_SPEC,
+    Q,
+    create_two_state_agent,
+    experience,
+    random_experience,
+    table_network,
+)
 
 FIRST, MID, LAST = (int(ts.StepType.FIRST), int(ts.StepType.MID), int(ts.StepType.LAST))
-# Action values of two states, three actions each.
-Q = [[1.0, 2.0, -1.0], [3.0, 5.0, 4.0]]
-STATE = np.eye(2, dtype=np.float32)
-ACTION_SPEC = tensor_spec.BoundedTensorSpec((), tf.int32, 0, 2)
-TIME_STEP_SPEC = ts.time_step_spec(tf.TensorSpec((2,), tf.float32, "observation"))
-GAMMA = 0.9
-
-ARGUMENTS: dict[str, Any] = {
-    "gamma": GAMMA,
-    "target_update_period_train_steps": 3,
-    "reward_clip": 1.0,
-    "epsilon_initial": 1.0,
-    "epsilon_final": 0.1,
-    "epsilon_decay_env_steps": 100,
-}
-OPTIMIZER: dict[str, Any] = {
-    "learning_rate": 0.01,
-    "rho": 0.95,
-    "momentum": 0.0,
-    "epsilon": 1e-4,
-    "centered": True,
-}
-
-
-def table_network(values: Any = Q) -> sequential.Sequential:
-    """A Q-network that looks its values up: one weight for each state and action."""
-    layer = tf_keras.layers.Dense(
-        3, use_bias=False, kernel_initializer=tf_keras.initializers.Constant(values)
-    )
-    return sequential.Sequential([layer], input_spec=TIME_STEP_SPEC.observation)
-
-
-def create(q_network: Any = None, env_steps: Any = lambda: tf.constant(0), **changes: Any) -> Any:
-    """`create_agent` with an optimizer that gin would have described."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(agents, "create_optimizer", lambda: create_optimizer(**OPTIMIZER))
-        return create_agent(
-            TIME_STEP_SPEC,
-            ACTION_SPEC,
-            table_network() if q_network is None else q_network,
-            env_steps,
-            7,
-            **{**ARGUMENTS, **changes},
-        )
-
-
-def experience(*transitions: tuple[int, int, float, float, int], kind: int = MID) -> Any:
-    """Transitions `(state, action, reward, discount, next state)`, as the replay gives them."""
-    states, actions, rewards, discounts, next_states = zip(*transitions, strict=True)
-    count = len(transitions)
-
-    def twice(values: Any, dtype: Any) -> tf.Tensor:
-        # What the second step did is no part of the transition.
-        return tf.stack([tf.constant(values, dtype), tf.zeros(count, dtype)], axis=1)
-
-    return trajectory.Trajectory(
-        step_type=twice([kind] * count, tf.int32),
-        observation=tf.constant(np.stack([STATE[list(states)], STATE[list(next_states)]], axis=1)),
-        action=twice(actions, tf.int32),
-        policy_info=(),
-        next_step_type=twice([MID] * count, tf.int32),
-        reward=twice(rewards, tf.float32),
-        discount=twice(discounts, tf.float32),
-    )
-
-
-def random_experience(seed: int, count: int = 32, largest_reward: int = 1) -> Any:
-    rng = np.random.default_rng(seed)
-    return experience(
-        *(
-            (
-                int(rng.integers(2)),
-                int(rng.integers(3)),
-                float(rng.integers(-largest_reward, largest_reward + 1)),
-                float(rng.random() < 0.8),
-                int(rng.integers(2)),
-            )
-            for _ in range(count)
-        )
-    )
-
 
 TRANSITIONS = [
     (0, 0, 7.0, 1.0, 1),  # A reward that is clipped.
@@ -123,7 +49,7 @@ TARGETS_UNCLIPPED = [7 + 0.9 * 5, -3 + 0.0, 0.5 + 0.9 * 2, 0.9 * 5]
     ],
 )
 def test_td_targets_by_hand(reward_clip: float | None, targets: list[float]) -> None:
-    agent = create(reward_clip=reward_clip)
+    agent = create_two_state_agent(reward_clip=reward_clip)
     _, actions, next_time_steps = agent.transition(experience(*TRANSITIONS))
     assert actions.numpy().tolist() == [0, 1, 0, 2]
     result = agent.td_targets(next_time_steps)
@@ -137,7 +63,7 @@ def test_the_transition_at_a_truncation_is_bootstrapped() -> None:
     cut_off = cut_off._replace(
         next_step_type=tf.constant([[LAST, FIRST]]), step_type=tf.constant([[MID, LAST]])
     )
-    agent = create()
+    agent = create_two_state_agent()
     time_steps, _, next_time_steps = agent.transition(cut_off)
     assert (int(time_steps.step_type[0]), int(next_time_steps.step_type[0])) == (MID, LAST)
     np.testing.assert_allclose(agent.td_targets(next_time_steps), [1 + 0.9 * 5])
@@ -145,14 +71,14 @@ def test_the_transition_at_a_truncation_is_bootstrapped() -> None:
 
 
 def test_targets_come_from_the_target_network() -> None:
-    agent = create()
+    agent = create_two_state_agent()
     agent.q_network.variables[0].assign(np.full((2, 3), 100.0))
     _, _, next_time_steps = agent.transition(experience(*TRANSITIONS))
     np.testing.assert_allclose(agent.td_targets(next_time_steps), TARGETS, rtol=1e-6)
 
 
 def test_a_train_step_by_hand() -> None:
-    agent = create()
+    agent = create_two_state_agent()
     loss_info = agent.train(experience(*TRANSITIONS))
     # Targets minus the values of the actions taken: 1, 2, 3 and 4.
     errors = np.array(TARGETS) - [1, 2, 3, 4]
@@ -176,7 +102,7 @@ def test_a_train_step_by_hand() -> None:
 
 def test_steps_at_the_end_of_a_game_are_left_out() -> None:
     """The step after LAST starts another game: what lies between is no transition."""
-    agent, other = create(), create()
+    agent, other = create_two_state_agent(), create_two_state_agent()
     kept = experience(*TRANSITIONS[:2])
     at_last = experience((1, 1, 1.0, 1.0, 0), (0, 2, 1.0, 0.0, 0), kind=LAST)
     nonsense = experience((0, 0, -1.0, 1.0, 1), (1, 2, 0.0, 1.0, 1), kind=LAST)
@@ -214,7 +140,7 @@ def tf_agents_dqn(**changes: Any) -> dqn_agent.DqnAgent:
 @pytest.mark.parametrize("reward_clip", [None, 1.0])
 def test_training_is_that_of_tf_agents(reward_clip: float | None) -> None:
     """Where clipping changes nothing: off, or rewards within bounds. Target updates included."""
-    ours, theirs = create(reward_clip=reward_clip), tf_agents_dqn()
+    ours, theirs = create_two_state_agent(reward_clip=reward_clip), tf_agents_dqn()
     largest_reward = 7 if reward_clip is None else 1
     for seed in range(10):
         batch = random_experience(seed, largest_reward=largest_reward)
@@ -231,7 +157,7 @@ def test_training_is_that_of_tf_agents(reward_clip: float | None) -> None:
 
 
 def test_weights_are_those_of_tf_agents() -> None:
-    ours, theirs = create(reward_clip=None), tf_agents_dqn()
+    ours, theirs = create_two_state_agent(reward_clip=None), tf_agents_dqn()
     batch, weights = random_experience(1), tf.constant(np.linspace(0, 2, 32), tf.float32)
     one, other = ours.train(batch, weights=weights), theirs.train(batch, weights=weights)
     assert float(one.loss) == pytest.approx(float(other.loss), rel=1e-5)
@@ -239,7 +165,7 @@ def test_weights_are_those_of_tf_agents() -> None:
 
 
 def test_clipping_here_is_what_clipped_rewards_would_do_there() -> None:
-    ours, theirs = create(reward_clip=1.0), tf_agents_dqn()
+    ours, theirs = create_two_state_agent(reward_clip=1.0), tf_agents_dqn()
     for seed in range(4):
         batch = random_experience(seed, largest_reward=7)
         clipped = batch._replace(reward=tf.clip_by_value(batch.reward, -1.0, 1.0))
@@ -255,7 +181,7 @@ def target(agent: ClippedDqnAgent) -> np.ndarray:
 
 
 def test_the_target_is_copied_at_every_period_and_at_no_other_time() -> None:
-    agent = create(target_update_period_train_steps=4)
+    agent = create_two_state_agent(target_update_period_train_steps=4)
     assert agent.target_update_period_train_steps == 4
     held = np.array(Q, np.float32)
     np.testing.assert_array_equal(target(agent), held)
@@ -269,14 +195,17 @@ def test_the_target_is_copied_at_every_period_and_at_no_other_time() -> None:
 
 
 def test_the_rhythm_of_copies_follows_the_restored_counter() -> None:
-    agent = create(target_update_period_train_steps=4)
+    agent = create_two_state_agent(target_update_period_train_steps=4)
     agent.state_variables()["train_step"].assign(7)
     agent.train(random_experience(0))
     np.testing.assert_array_equal(target(agent), agent.q_network.variables[0])
 
 
 def test_state_variables_and_the_network_are_all_that_training_depends_on() -> None:
-    agent, restored = create(), create(table_network(np.zeros((2, 3))))
+    agent, restored = (
+        create_two_state_agent(),
+        create_two_state_agent(table_network(np.zeros((2, 3)))),
+    )
     for seed in range(5):
         agent.train(random_experience(seed))
     saved = agent.state_variables()
@@ -295,7 +224,7 @@ def test_state_variables_and_the_network_are_all_that_training_depends_on() -> N
 
 
 def test_targets_of_several_batches_at_once_are_those_of_each() -> None:
-    agent = create()
+    agent = create_two_state_agent()
     batches = [random_experience(seed) for seed in range(4)]
     joined = tf.nest.map_structure(lambda *parts: tf.concat(parts, axis=0), *batches)
     each = [agent.td_targets(agent.transition(batch)[2]) for batch in batches]
@@ -308,7 +237,7 @@ def test_targets_of_several_batches_at_once_are_those_of_each() -> None:
 
 def test_epsilon_follows_the_environment_steps_explored() -> None:
     env_steps = tf.Variable(-50, dtype=tf.int64)
-    agent = create(env_steps=lambda: env_steps)
+    agent = create_two_state_agent(env_steps=lambda: env_steps)
     seen = []
     for steps in (-50, 0, 50, 100, 1_000):
         env_steps.assign(steps)
@@ -318,7 +247,7 @@ def test_epsilon_follows_the_environment_steps_explored() -> None:
 
 
 def test_the_agents_policy_is_greedy_and_its_collect_policy_explores() -> None:
-    agent = create(epsilon_initial=1.0)
+    agent = create_two_state_agent(epsilon_initial=1.0)
     time_steps = ts.restart(tf.constant(np.repeat(STATE, 50, axis=0)), batch_size=100)
     greedy = agent.policy.action(time_steps).action.numpy()
     assert greedy.tolist() == [1] * 100
@@ -344,5 +273,5 @@ def test_the_agents_policy_is_greedy_and_its_collect_policy_explores() -> None:
 )
 def test_values_out_of_range_are_refused_by_name(parameter: str, value: object) -> None:
     with pytest.raises(UserError) as caught:
-        create(**{parameter: value})
+        create_two_state_agent(**{parameter: value})
     assert caught.value.message.startswith(f"create_agent.{parameter} must be ")

@@ -10,6 +10,7 @@ import tensorflow as tf
 from tf_agents.trajectories import policy_step, trajectory
 
 from dqn_breakout.agents.exploration import CountedPolicy, RandomPolicy
+from dqn_breakout.collection import collector as collector_module
 from dqn_breakout.collection.collector import Collector, create_collector
 from dqn_breakout.collection.metrics import CollectionMetrics
 from dqn_breakout.errors import UserError
@@ -132,7 +133,13 @@ def test_steps_that_only_start_a_game_do_not_count() -> None:
     assert (len(setting.seen), setting.metrics.env_steps) == (9, 7)
 
 
-@pytest.mark.parametrize("fill", [1, 600, 1_000, 1_500, 2_300])
+@pytest.fixture
+def small_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(collector_module, "_FILL_PIECE_ENV_STEPS", 100)
+
+
+@pytest.mark.usefixtures("small_pieces")
+@pytest.mark.parametrize("fill", [1, 60, 100, 150, 230])
 def test_the_fill_ends_at_its_number_of_steps(fill: int) -> None:
     setting = Setting([ENDLESS], fill=fill)
     pieces = 0
@@ -140,14 +147,15 @@ def test_the_fill_ends_at_its_number_of_steps(fill: int) -> None:
         setting.collector.fill()
         pieces += 1
     assert setting.metrics.env_steps == fill
-    assert pieces == -(-fill // 1_000)  # Progress shows now and then.
+    assert pieces == -(-fill // 100)  # Progress shows now and then.
 
 
+@pytest.mark.usefixtures("small_pieces")
 def test_the_fill_of_several_environments_ends_less_than_a_step_of_all_too_late() -> None:
-    setting = Setting([ENDLESS] * 16, fill=3_000)
-    while setting.metrics.env_steps < 3_000:
+    setting = Setting([ENDLESS] * 16, fill=300)
+    while setting.metrics.env_steps < 300:
         setting.collector.fill()
-    assert setting.metrics.env_steps == 3_008  # 188 steps of sixteen games.
+    assert setting.metrics.env_steps == 19 * 16
 
 
 def test_a_restored_collector_goes_on_as_if_it_had_never_stopped() -> None:

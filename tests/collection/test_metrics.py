@@ -77,12 +77,17 @@ def test_means_are_those_of_tf_agents_metrics(environments: int) -> None:
         tf_metrics.NumberOfEpisodes(),
         tf_metrics.EnvironmentSteps(),
     )
-    ended_together = 0
-    for number in range(900 // environments + 150):
-        step = tf.nest.map_structure(tf.constant, next(play))
+
+    @tf.function(autograph=False)
+    def observe_all(step: trajectory.Trajectory) -> None:
         for observer in (*metrics.observers, *oracle):
             observer(step)
-        ended_together = max(ended_together, int(tf.reduce_sum(tf.cast(step.is_last(), tf.int32))))
+
+    ended_together = 0
+    for number in range(900 // environments + 150):
+        step = next(play)
+        observe_all(tf.nest.map_structure(tf.constant, step))
+        ended_together = max(ended_together, int(step.is_last().sum()))
         if number % 10 == 0 and metrics.episodes:
             average_return, average_length, episodes, env_steps = (
                 metric.result().numpy() for metric in oracle

@@ -1,0 +1,154 @@
+"""How many train steps are taken, on which batches, and that groups change nothing."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from dqn_breakout.errors import UserError
+from dqn_breakout.training.learner import Learner, create_learner
+from tests.two_states import create_two_state_agent, random_experience
+
+BATCH_SIZE = 16
+COUNTS: dict[str, Any] = {
+    "batch_size": BATCH_SIZE,
+    "env_steps_per_train_step": 4,
+    "train_steps_per_group": 1,
+}
+
+
+class FixedExperience:
+    """Gives the same transitions in the same order, however many are asked for at once."""
+
+    def __init__(self, transitions: int = 40 * BATCH_SIZE):
+        self.experience = random_experience(0, transitions, largest_reward=7)
+
+    def as_dataset(self, sample_batch_size: int, num_steps: int) -> tf.data.Dataset:
+        assert num_steps == 2
+        count = len(self.experience.reward)
+        dataset = tf.data.Dataset.from_tensor_slices((self.experience, tf.range(count)))
+        return dataset.batch(sample_batch_size, drop_remainder=True)
+
+    def batch(self, number: int) -> Any:
+        rows = slice(number * BATCH_SIZE, (number + 1) * BATCH_SIZE)
+        return tf.nest.map_structure(lambda values: values[rows], self.experience)
+
+
+def learner(agent: Any, **changes: int) -> Learner:
+    return Learner(agent, FixedExperience(), **{**COUNTS, **changes})
+
+
+def weights(agent: Any) -> np.ndarray:
+    return agent.q_network.variables[0].numpy()
+
+
+def test_each_train_step_is_one_of_the_agents_on_a_fresh_batch() -> None:
+    agent, oracle = (create_two_state_agent() for _ in range(2))
+    experience = FixedExperience()
+    trained = learner(agent)
+    number = 0
+    for steps in (1, 3, 2):
+        metrics = trained.train(steps)
+        infos = []
+        for _ in range(steps):
+            infos.append(oracle.train(experience.batch(number)))
+            number += 1
+        np.testing.assert_allclose(weights(agent), weights(oracle), rtol=1e-5)
+        # What is told is the mean over the steps.
+        assert float(metrics.loss) == pytest.approx(np.mean([info.loss for info in infos]))
+        for name in ("mean_q", "gradient_norm"):
+            expected = np.mean([getattr(info.extra, name) for info in infos])
+            assert float(getattr(metrics, name)) == pytest.approx(expected, rel=1e-5)
+    assert int(agent.train_step_counter) == number == 6
+
+
+@pytest.mark.parametrize("group", [2, 4])
+def test_grouped_train_steps_are_those_of_single_ones(group: int) -> None:
+    """Through several copies to the target network, which come at the ends of groups."""
+    single, grouped = (create_two_state_agent(target_update_period_train_steps=8) for _ in range(2))
+    one, several = learner(single), learner(grouped, train_steps_per_group=group)
+    for steps in (4, 8, 4, 12):
+        expected, metrics = one.train(steps), several.train(steps)
+        np.testing.assert_allclose(weights(grouped), weights(single), rtol=1e-5)
+        for value, other in zip(metrics, expected, strict=True):
+            assert float(value) == pytest.approx(float(other), rel=1e-5)
+        np.testing.assert_allclose(
+            grouped.state_variables()["target/000"],
+            single.state_variables()["target/000"],
+            rtol=1e-5,
+        )
+    assert int(grouped.train_step_counter) == int(single.train_step_counter) == 28
+
+
+def test_one_call_or_many_are_the_same() -> None:
+    at_once, one_by_one = (create_two_state_agent() for _ in range(2))
+    learner(at_once, train_steps_per_group=2).train(12)
+    many = learner(one_by_one, train_steps_per_group=2)
+    for _ in range(6):
+        many.train(2)
+    np.testing.assert_array_equal(weights(at_once), weights(one_by_one))
+
+
+def test_a_group_draws_one_sample_that_holds_all_of_its_batches() -> None:
+    asked = []
+
+    class Asked(FixedExperience):
+        def as_dataset(self, sample_batch_size: int, num_steps: int) -> tf.data.Dataset:
+            asked.append(sample_batch_size)
+            return super().as_dataset(sample_batch_size, num_steps)
+
+    Learner(create_two_state_agent(), Asked(), **{**COUNTS, "train_steps_per_group": 3})
+    assert asked == [3 * BATCH_SIZE]
+
+
+@pytest.mark.parametrize(
+    ("env_steps_since_fill", "taken", "ratio", "group", "due"),
+    [
+        (0, 0, 4, 1, 0),
+        (3, 0, 4, 1, 0),
+        (4, 0, 4, 1, 1),
+        (64, 0, 4, 1, 16),
+        (64, 10, 4, 1, 6),
+        (67, 16, 4, 1, 0),
+        (68, 16, 4, 1, 1),
+        (15, 0, 4, 4, 0),
+        (16, 0, 4, 4, 4),
+        (31, 4, 4, 4, 0),
+        (64, 0, 4, 4, 16),
+        (63, 0, 4, 4, 12),
+        (10, 0, 1, 4, 8),
+        (100, 0, 250, 1, 0),
+        (-20_000, 0, 4, 1, 0),
+        (-1, 0, 1, 4, 0),
+    ],
+)
+def test_train_steps_due(
+    env_steps_since_fill: int, taken: int, ratio: int, group: int, due: int
+) -> None:
+    agent = create_two_state_agent()
+    agent.train_step_counter.assign(taken)
+    counts = {"env_steps_per_train_step": ratio, "train_steps_per_group": group}
+    assert learner(agent, **counts).train_steps_due(env_steps_since_fill) == due
+
+
+@pytest.mark.parametrize("parameter", list(COUNTS))
+@pytest.mark.parametrize("value", [0, -1, 2.5, None, True])
+def test_counts_out_of_range_are_refused_by_name(parameter: str, value: object) -> None:
+    agent = create_two_state_agent()
+    with pytest.raises(UserError) as caught:
+        create_learner(agent, FixedExperience(), **{**COUNTS, parameter: value})
+    assert caught.value.message.startswith(f"create_learner.{parameter} must be ")
+
+
+def test_a_group_across_a_copy_to_the_target_network_is_refused() -> None:
+    agent = create_two_state_agent(target_update_period_train_steps=6)
+    create_learner(agent, FixedExperience(), **{**COUNTS, "train_steps_per_group": 3})
+    message = (
+        r"create_learner\.train_steps_per_group is 4, which does not divide "
+        r"create_agent\.target_update_period_train_steps \(6\); choose one that does\."
+    )
+    with pytest.raises(UserError, match=message):
+        create_learner(agent, FixedExperience(), **{**COUNTS, "train_steps_per_group": 4})

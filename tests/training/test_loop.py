@@ -1,0 +1,139 @@
+"""The loop over the parts of a real run, small ones: what it takes in which order, to the step."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import gin
+import pytest
+
+from dqn_breakout import config, experiment
+from dqn_breakout.experiment import Experiment
+from dqn_breakout.networks.fingerprint import weights_sha256
+from dqn_breakout.training.loop import Iteration, iterations
+from tests.scripted_games import ScriptedGames, random_scripts
+
+FILL = 60
+
+
+@gin.configurable
+def games_of_loop_test(**arguments: Any) -> ScriptedGames:
+    """Binds as `create_environment.games = @games_of_loop_test`."""
+    places = range(arguments["batch_size"])
+    return ScriptedGames([random_scripts(place, 50, longest=15) for place in places])
+
+
+@pytest.fixture(autouse=True)
+def clean_gin() -> Iterator[None]:
+    yield
+    gin.clear_config()
+
+
+def build(seed: int = 1, **changes: Any) -> Experiment:
+    """A run of tiny parts, otherwise as `breakout.gin` has it."""
+    settings = {
+        "create_environment.num_environments": 3,
+        "create_q_network.dense_units": (6,),
+        "create_q_network.conv_layers": (),
+        "create_agent.target_update_period_train_steps": 8,
+        "create_agent.epsilon_decay_env_steps": 200,
+        "create_replay_buffer.capacity_transitions": 400,
+        "create_collector.random_fill_env_steps": FILL,
+        "create_collector.env_steps_per_iteration": 16,
+        "create_learner.batch_size": 4,
+        **{name.replace("__", "."): value for name, value in changes.items()},
+    }
+    bindings = [f"{name} = {value!r}" for name, value in settings.items()]
+    games = "create_environment.games = @games_of_loop_test"
+    config.parse(["breakout.gin"], [games, *bindings])
+    return experiment.build(seed)
+
+
+def run(parts: Experiment, total_env_steps: int) -> Iterator[Iteration]:
+    return iterations(
+        parts.collector, parts.learner, lambda: parts.metrics.env_steps, total_env_steps
+    )
+
+
+@pytest.mark.parametrize("environments", [1, 3, 16])
+@pytest.mark.parametrize(
+    ("ratio", "group", "per_iteration"), [(4, 1, 4), (4, 4, 64), (4, 2, 10), (3, 4, 7)]
+)
+def test_the_update_ratio_is_kept_to_the_step(
+    environments: int, ratio: int, group: int, per_iteration: int
+) -> None:
+    parts = build(
+        create_environment__num_environments=environments,
+        create_learner__env_steps_per_train_step=ratio,
+        create_learner__train_steps_per_group=group,
+        create_collector__env_steps_per_iteration=per_iteration,
+    )
+    taken = before = 0
+    for iteration in run(parts, 600):
+        taken += iteration.train_steps_taken
+        env_steps = parts.metrics.env_steps
+        assert iteration.env_steps == env_steps
+        assert env_steps > before
+        if before >= FILL:
+            # A turn stops at the first step of all environments that fills it.
+            assert per_iteration <= env_steps - before < per_iteration + environments
+        before = env_steps
+        explored = max(env_steps - FILL, 0)
+        train_steps = int(parts.agent.train_step_counter)
+        assert train_steps == taken == group * (explored // (ratio * group))
+        assert int(parts.replay_buffer.samples_drawn) == train_steps // group
+    assert taken >= group * (540 // (ratio * group))
+    assert 600 <= before < 600 + per_iteration + environments
+    assert parts.metrics.episodes > 30
+
+
+def test_nothing_is_trained_before_the_fill_is_over() -> None:
+    parts = build()
+    untrained = weights_sha256(parts.agent.q_network.variables)
+    calls = parts.collector.variables()
+    for iteration in run(parts, 150):
+        if iteration.env_steps < FILL:
+            assert iteration.train_steps_taken == 0
+        assert (iteration.metrics is None) == (iteration.train_steps_taken == 0)
+        if iteration.train_steps_taken == 0:
+            assert weights_sha256(parts.agent.q_network.variables) == untrained
+        assert (int(calls["collect_policy_calls"]) > 0) == (parts.metrics.env_steps > FILL + 3)
+    assert weights_sha256(parts.agent.q_network.variables) != untrained
+
+
+def test_a_budget_that_is_spent_leaves_nothing_to_do() -> None:
+    parts = build()
+    list(run(parts, 100))
+    env_steps = parts.metrics.env_steps
+    assert env_steps >= 100
+    assert list(run(parts, 100)) == []
+    assert list(run(parts, env_steps)) == []
+    assert parts.metrics.env_steps == env_steps
+
+
+def test_leaving_the_loop_and_starting_it_again_changes_nothing() -> None:
+    straight = build()
+    turns = [(turn.env_steps, turn.train_steps_taken) for turn in run(straight, 400)]
+    expected = weights_sha256(straight.agent.q_network.variables)
+    broken = build()
+    seen = []
+    for stop_after in (1, 2, 1, 5, 1_000):
+        for number, turn in enumerate(run(broken, 400), 1):
+            seen.append((turn.env_steps, turn.train_steps_taken))
+            if number == stop_after:
+                break
+    assert seen == turns
+    assert weights_sha256(broken.agent.q_network.variables) == expected
+
+
+def test_a_seed_decides_the_weights() -> None:
+    def weights(seed: int) -> str:
+        parts = build(seed)
+        for _ in run(parts, 300):
+            pass
+        return weights_sha256(parts.agent.q_network.variables)
+
+    once = weights(1)
+    assert weights(1) == once
+    assert weights(2) != once
