@@ -1,11 +1,59 @@
-"""RMSprop as DQN uses it."""
+"""RMSprop as DQN uses it, in the two forms that the literature means by it."""
 
 from __future__ import annotations
 
+from typing import Any
+
 import gin
+import tensorflow as tf
 import tf_keras
 
 from dqn_breakout import limits
+
+
+class RMSprop(tf_keras.optimizers.legacy.RMSprop):
+    """Keras's RMSprop with epsilon where it is wanted, and no square root of less than nothing.
+
+    With running means `m` of the gradient and `s` of its square, a step is
+
+        v -= learning_rate * g / (sqrt(s - m^2) + epsilon)     epsilon_inside_root = False
+        v -= learning_rate * g / sqrt(s - m^2 + epsilon)       epsilon_inside_root = True
+
+    where `m` is 0 unless `centered`. Keras takes the first form without momentum and the second
+    with it, and says so nowhere; the code of Mnih et al. 2015 takes the second. In the first,
+    rounding can make `s - m^2` negative while a gradient stays constant, and Keras's weights become
+    NaN: here it counts as 0.
+    """
+
+    def __init__(self, *, epsilon_inside_root: bool, **arguments: Any):
+        """Builds the optimizer; see `create_optimizer`."""
+        super().__init__(name="RMSprop", **arguments)
+        self._epsilon_inside_root = epsilon_inside_root
+
+    def _resource_apply_dense(self, grad: Any, var: Any, apply_state: Any = None) -> Any:
+        coefficients = (apply_state or {})[(var.device, var.dtype.base_dtype)]
+        rho, fresh = coefficients["rho"], coefficients["one_minus_rho"]
+        mean_square = self.get_slot(var, "rms")
+        variance = rho * mean_square + fresh * tf.square(grad)
+        mean_square.assign(variance)
+        if self.centered:
+            mean = self.get_slot(var, "mg")
+            new_mean = rho * mean + fresh * grad
+            mean.assign(new_mean)
+            variance -= tf.square(new_mean)
+        variance = tf.maximum(variance, 0.0)
+        epsilon = coefficients["epsilon"]
+        deviation = (
+            tf.sqrt(variance + epsilon)
+            if self._epsilon_inside_root
+            else tf.sqrt(variance) + epsilon
+        )
+        step = coefficients["lr_t"] * grad / deviation
+        if self._momentum:
+            velocity = self.get_slot(var, "momentum")
+            step += coefficients["momentum"] * velocity
+            velocity.assign(step)
+        return var.assign_sub(step).op
 
 
 @gin.configurable
@@ -15,20 +63,20 @@ def create_optimizer(
     rho: float = gin.REQUIRED,
     momentum: float = gin.REQUIRED,
     epsilon: float = gin.REQUIRED,
+    epsilon_inside_root: bool = gin.REQUIRED,
     centered: bool = gin.REQUIRED,
-) -> tf_keras.optimizers.legacy.RMSprop:
-    """Builds the optimizer: `v -= learning_rate * g / sqrt(E[g^2] - E[g]^2 + epsilon)`.
-
-    This is the centred RMSprop of Mnih et al. 2015 (Extended Data Table 1), with epsilon inside the
-    root; the legacy Keras class runs it as one fused operation per variable.
+) -> RMSprop:
+    """Builds the optimizer that gin describes.
 
     Args:
         learning_rate: Step size.
         rho: Decay of the two running means; the paper's "gradient momentum" and "squared gradient
-            momentum".
+            momentum" (Mnih et al. 2015, Extended Data Table 1).
         momentum: Momentum of the update itself; 0 in DQN.
-        epsilon: Added inside the root; the paper's "min squared gradient".
-        centered: Whether the mean of the gradient is taken off its variance.
+        epsilon: Keeps steps bounded where the gradient hardly varies.
+        epsilon_inside_root: Whether epsilon is added to the variance (the paper's "min squared
+            gradient") or to its root (Keras, and so the book).
+        centered: Whether the variance of the gradient is taken, or its mean square.
 
     Raises:
         UserError: A value is out of range.
@@ -38,6 +86,13 @@ def create_optimizer(
     limits.fraction(f"{name}.rho", rho)
     limits.fraction(f"{name}.momentum", momentum)
     limits.positive_float(f"{name}.epsilon", epsilon)
-    return tf_keras.optimizers.legacy.RMSprop(
-        learning_rate=learning_rate, rho=rho, momentum=momentum, epsilon=epsilon, centered=centered
+    limits.boolean(f"{name}.epsilon_inside_root", epsilon_inside_root)
+    limits.boolean(f"{name}.centered", centered)
+    return RMSprop(
+        learning_rate=learning_rate,
+        rho=rho,
+        momentum=momentum,
+        epsilon=epsilon,
+        epsilon_inside_root=epsilon_inside_root,
+        centered=centered,
     )

@@ -5,10 +5,17 @@ from __future__ import annotations
 import gin
 from tf_agents.environments.tf_py_environment import TFPyEnvironment
 
-from dqn_breakout import limits
+from dqn_breakout import limits, words
 from dqn_breakout.environments.atari_environment import AtariEnvironment
 from dqn_breakout.environments.frame_stack import FrameStack4
-from dqn_breakout.environments.games import GamesBuilder
+from dqn_breakout.environments.games import Games, GamesBuilder
+from dqn_breakout.environments.roms import rom_id
+from dqn_breakout.errors import UserError
+
+# Above any machine's means, below what the emulator's 32-bit counters hold.
+_MOST_ENVIRONMENTS = 10_000
+_MOST_ALE_FRAMES = 2**31 - 1
+_RENDER_MODES = (None, "rgb_array", "human")
 
 
 @gin.configurable
@@ -48,14 +55,36 @@ def create_environment(
         render_mode: None, "rgb_array" or "human".
 
     Raises:
-        UserError: A value is out of range, or there is no such game.
+        UserError: A value is out of range or of the wrong kind, or there is no such game.
     """
     name = "create_environment"
+    _check_games(games)
     limits.positive_int(f"{name}.num_environments", num_environments)
+    limits.require(
+        num_environments <= _MOST_ENVIRONMENTS,
+        f"{name}.num_environments",
+        f"must be at most {_MOST_ENVIRONMENTS:,}, but is {words.shown(num_environments)}.",
+    )
     limits.positive_int(f"{name}.frame_skip", frame_skip)
     limits.non_negative_int(f"{name}.noop_max", noop_max)
+    limits.require(
+        noop_max < _MOST_ALE_FRAMES,
+        f"{name}.noop_max",
+        f"must be below {_MOST_ALE_FRAMES:,}, but is {words.shown(noop_max)}.",
+    )
     limits.fraction(f"{name}.sticky_action_probability", sticky_action_probability)
     limits.positive_int(f"{name}.max_episode_steps", max_episode_steps)
+    limits.require(
+        max_episode_steps * frame_skip <= _MOST_ALE_FRAMES,
+        f"{name}.max_episode_steps",
+        f"is {words.shown(max_episode_steps)} and frame_skip is {words.shown(frame_skip)}: a game "
+        f"would last over {_MOST_ALE_FRAMES:,} ALE frames, more than the emulator counts; lower "
+        "them.",
+    )
+    limits.boolean(f"{name}.terminal_on_life_loss", terminal_on_life_loss)
+    limits.boolean(f"{name}.fire_on_reset", fire_on_reset)
+    limits.one_of(f"{name}.render_mode", render_mode, _RENDER_MODES)
+    rom_id(game)
     environment = AtariEnvironment(
         games(
             game=game,
@@ -72,3 +101,18 @@ def create_environment(
         fire_on_reset=fire_on_reset,
     )
     return TFPyEnvironment(FrameStack4(environment))
+
+
+def _check_games(games: object) -> None:
+    """Refuses what cannot make games, above all a name without the `@` before it."""
+    name = "create_environment.games"
+    choices = "write @vector_games or @python_games"
+    if isinstance(games, Games):
+        raise UserError(
+            f"{name} is a reference with () behind it, which makes the games too early; write it "
+            "without (), such as @vector_games."
+        )
+    if isinstance(games, str):
+        meant = f"write @{games}" if games in ("vector_games", "python_games") else choices
+        raise UserError(f"{name} is the text {words.shown(games)}; {meant}, without quotes.")
+    limits.require(callable(games), name, f"is {words.shown(games)}; {choices}.")

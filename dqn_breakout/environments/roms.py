@@ -5,9 +5,17 @@ from __future__ import annotations
 import difflib
 import re
 
-from ale_py import roms
+import ale_py
+import gymnasium
 
+from dqn_breakout import words
 from dqn_breakout.errors import UserError
+
+gymnasium.register_envs(ale_py)
+
+# Ids of gymnasium's that stand for a game with rules of its own: ALE/Breakout-v5, Breakout-v4,
+# BreakoutDeterministic-v4, Breakout-ramNoFrameskip-v0.
+_FULL_ID = re.compile(r"(?:ALE/)?([A-Za-z0-9]+?)(?:-ram)?(?:Deterministic|NoFrameskip)?-v\d+")
 
 
 def rom_id(game: str) -> str:
@@ -17,20 +25,39 @@ def rom_id(game: str) -> str:
         game: The game's name as in gymnasium's id `ALE/<game>-v5`.
 
     Raises:
-        UserError: ale-py has no ROM of that name; the message names the nearest.
+        UserError: gymnasium has no `ALE/<game>-v5`; the message names the nearest.
     """
-    known = {_camel_case(name): name for name in roms.get_all_rom_ids()}
-    if game not in known:
-        folded = {name.lower(): name for name in known}
-        wanted = re.sub(r"^ale/|-v\d+$|noframeskip|deterministic|[^a-z0-9]", "", str(game).lower())
-        near = [folded[name] for name in difflib.get_close_matches(wanted, folded, n=3, cutoff=0.5)]
-        hint = f"did you mean {' or '.join(near)}?" if near else f"there are {len(known)} games."
-        raise UserError(
-            f"There is no Atari game {game!r}: {hint} Names are those of gymnasium's "
-            "ALE/<name>-v5 ids, such as Breakout or SpaceInvaders."
+    known = _rom_ids()
+    if isinstance(game, str) and game in known:
+        return known[game]
+    text = game if isinstance(game, str) else ""
+    full_id = _FULL_ID.fullmatch(text)
+    near = _nearest(full_id[1] if full_id else text, known)
+    hint = f"did you mean {' or '.join(near)}?" if near else f"there are {len(known)} games."
+    rule = "Names are those of gymnasium's ALE/<name>-v5 ids, such as Breakout or SpaceInvaders."
+    if full_id and full_id[1] in known:
+        hint = f"did you mean {full_id[1]}?"
+        rule = (
+            "A plain name is needed, without what stands before and after it in gymnasium's ids "
+            "(ALE/<name>-v5): frames are skipped once, by create_environment.frame_skip, and every "
+            "other rule is a binding too."
         )
-    return known[game]
+    raise UserError(f"There is no Atari game {words.shown(game)}: {hint} {rule}")
 
 
-def _camel_case(rom_name: str) -> str:
-    return "".join(part.capitalize() for part in rom_name.split("_"))
+def _rom_ids() -> dict[str, str]:
+    """The name in `ALE/<name>-v5` -> the ROM's name, of every game that gymnasium registered."""
+    return {
+        spec.name: str(spec.kwargs["game"])
+        for spec in gymnasium.registry.values()
+        if spec.namespace == "ALE" and spec.version == 5
+    }
+
+
+def _nearest(wanted: str, names: dict[str, str]) -> list[str]:
+    """Up to three names that are spelt most like `wanted`, the nearest first."""
+    folded = {name.lower(): name for name in names}
+    letters = re.sub(r"[^a-z0-9]", "", wanted.lower())
+    if letters in folded:
+        return [folded[letters]]
+    return [folded[name] for name in difflib.get_close_matches(letters, folded, n=3, cutoff=0.5)]

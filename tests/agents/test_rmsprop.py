@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import tensorflow as tf
+import tf_keras
 
 from dqn_breakout.agents.rmsprop import create_optimizer
 from dqn_breakout.errors import UserError
@@ -16,6 +17,7 @@ ARGUMENTS: dict[str, Any] = {
     "rho": 0.95,
     "momentum": 0.0,
     "epsilon": 0.01,
+    "epsilon_inside_root": True,
     "centered": True,
 }
 
@@ -30,8 +32,16 @@ def test_the_first_update_worked_out_by_hand() -> None:
 
 @pytest.mark.parametrize("centered", [True, False])
 @pytest.mark.parametrize("momentum", [0.0, 0.9])
-def test_many_updates_follow_the_formula(centered: bool, momentum: float) -> None:
-    optimizer = create_optimizer(**{**ARGUMENTS, "centered": centered, "momentum": momentum})
+@pytest.mark.parametrize("inside", [True, False])
+def test_many_updates_follow_the_formula(centered: bool, momentum: float, inside: bool) -> None:
+    optimizer = create_optimizer(
+        **{
+            **ARGUMENTS,
+            "centered": centered,
+            "momentum": momentum,
+            "epsilon_inside_root": inside,
+        }
+    )
     rng = np.random.default_rng(0)
     weights = rng.normal(size=(3, 2))
     variable = tf.Variable(weights, dtype=tf.float32)
@@ -42,9 +52,34 @@ def test_many_updates_follow_the_formula(centered: bool, momentum: float) -> Non
         mean_square = 0.95 * mean_square + 0.05 * gradient**2
         mean = 0.95 * mean + 0.05 * gradient
         variance = mean_square - mean**2 if centered else mean_square
-        velocity = momentum * velocity + 0.1 * gradient / np.sqrt(variance + 0.01)
+        deviation = np.sqrt(variance + 0.01) if inside else np.sqrt(variance) + 0.01
+        velocity = momentum * velocity + 0.1 * gradient / deviation
         weights = weights - velocity
         np.testing.assert_allclose(variable.numpy(), weights, rtol=2e-4, atol=2e-5)
+
+
+def test_outside_the_root_it_is_keras_to_the_last_bit() -> None:
+    arguments = {**ARGUMENTS, "epsilon_inside_root": False}
+    ours, theirs = tf.Variable([0.5, -1.0]), tf.Variable([0.5, -1.0])
+    optimizer = create_optimizer(**arguments)
+    del arguments["epsilon_inside_root"]
+    keras = tf_keras.optimizers.legacy.RMSprop(**arguments)
+    rng = np.random.default_rng(1)
+    for _ in range(50):
+        gradient = tf.constant(rng.normal(size=2), tf.float32)
+        optimizer.apply_gradients([(gradient, ours)])
+        keras.apply_gradients([(gradient, theirs)])
+    np.testing.assert_array_equal(ours.numpy(), theirs.numpy())
+
+
+@pytest.mark.parametrize("inside", [True, False])
+def test_a_constant_gradient_never_gives_nan(inside: bool) -> None:
+    """The variance of a constant is 0, and rounds to less; Keras's weights are NaN after 255."""
+    weight = tf.Variable([1.0, 1.0])
+    optimizer = create_optimizer(**{**ARGUMENTS, "epsilon_inside_root": inside})
+    for _ in range(400):
+        optimizer.apply_gradients([(tf.constant([0.1, -0.3]), weight)])
+    assert np.isfinite(weight.numpy()).all()
 
 
 @pytest.mark.parametrize(
@@ -60,6 +95,7 @@ def test_many_updates_follow_the_formula(centered: bool, momentum: float) -> Non
         ("epsilon", 0.0),
         ("epsilon", None),
         ("centered", "yes"),
+        ("epsilon_inside_root", 1),
     ],
 )
 def test_values_out_of_range_are_refused_by_name(parameter: str, value: object) -> None:

@@ -42,8 +42,7 @@ def test_scores_of_full_unclipped_games_by_hand(terminal_on_life_loss: bool) -> 
     play = trajectories(environment)
     metrics = CollectionMetrics(environment.batch_size)
     assert (metrics.env_steps, metrics.episodes) == (0, 0)
-    assert metrics.average_return is None
-    assert metrics.average_length is None
+    assert (metrics.average_return, metrics.average_length) == (None, None)
 
     first_game = list(islice(play, 4))
     assert {step.reward[0] for step in first_game} == {1.0, 7.0, 4.0, 0.0}

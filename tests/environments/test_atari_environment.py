@@ -229,8 +229,8 @@ def _assert_same(one: ts.TimeStep, other: ts.TimeStep) -> None:
 def test_a_restored_state_goes_on_exactly_as_the_original_did(
     monkeypatch: pytest.MonkeyPatch, kind: GamesBuilder, sticky: float
 ) -> None:
-    # Games last 30 to 60 steps: the second or third end of one seeds it anew.
-    monkeypatch.setattr(atari_environment, "_RESEED_PERIOD_ENV_STEPS", 70)
+    # Games last 30 to 45 steps: the first or second end of one seeds it anew.
+    monkeypatch.setattr(atari_environment, "_RESEED_PERIOD_ENV_STEPS", 40)
 
     def environment() -> PyEnvironment:
         arguments: dict[str, Any] = {
@@ -257,20 +257,24 @@ def test_a_restored_state_goes_on_exactly_as_the_original_did(
     assert terminated.any()
     assert (ends & ~terminated).any()
     assert states[-1]["seedings"].min() > 2
-    uneven = [number for number, end in enumerate(ends[:100]) if end.sum() == 1]
-    # At the start; at LAST of one game and at its FIRST; and where both games are far from their
-    # seeding, at different distances.
-    apart = [number for number in range(100) if len(set(states[number]["lengths"].tolist())) == 2]
-    far = max(apart, key=lambda number: min(states[number]["lengths"]))
+    lengths = np.stack([state["lengths"] for state in states[:90]])
+    at_last = int(np.flatnonzero(ends.sum(axis=1) == 1)[0])
+    # One game was seeded just now, the other was not.
+    just_seeded = int(np.flatnonzero((lengths.min(axis=1) == 0) & (lengths.max(axis=1) > 0))[0])
+    # Both are far from their seeding, and not equally far.
+    far = int(np.argmax(np.where(np.ptp(lengths, axis=1) > 0, lengths.min(axis=1), 0)))
+    assert lengths[far].min() > 10
     again = environment()
-    for number, follow in ((0, 5), (uneven[0], 10), (uneven[0] + 1, 10), (far, 200)):
-        again.set_state(states[number])
-        _assert_same(again.current_time_step(), time_steps[number])
+    for restored, number, follow in (
+        (again, 0, 3),
+        (again, far, 200),
+        (again, at_last, 5),
+        # Back in time, in the environment that the state came from.
+        (original, just_seeded, 5),
+    ):
+        restored.set_state(states[number])
+        _assert_same(restored.current_time_step(), time_steps[number])
         for place in range(number, number + follow):
-            _assert_same(again.step(actions[place]), time_steps[place + 1])
-    # Back in time, in the environment that the state came from.
-    original.set_state(states[far])
-    for place in range(far, far + 10):
-        _assert_same(original.step(actions[place]), time_steps[place + 1])
+            _assert_same(restored.step(actions[place]), time_steps[place + 1])
     original.close()
     again.close()

@@ -137,14 +137,15 @@ def run_here() -> Callable[..., Ended]:
             flags_of_its_own(),
             contextlib.redirect_stdout(out),
             contextlib.redirect_stderr(err),
-            pytest.raises(SystemExit) as caught,
         ):
             patch.setattr(sys, "argv", ["train.py", *arguments])
             try:
                 runpy.run_path(str(REPOSITORY / "train.py"), run_name="__main__")
+            except SystemExit as end:
+                return Ended(int(end.code or 0), out.getvalue(), err.getvalue())
             finally:
                 gin.clear_config()
-        return Ended(int(caught.value.code or 0), out.getvalue(), err.getvalue())
+        raise AssertionError("train.py ended without an exit code")
 
     return run_here
 

@@ -21,10 +21,12 @@ import numpy as np
 import psutil
 import pytest
 
-from dqn_breakout import checkpoint_files, config, experiment
+from dqn_breakout import checkpoint_files, config, experiment, run_directory
 from dqn_breakout.run_directory import RunDirectory
 
 TOTAL = "train.total_env_steps = 220"
+# The random fill and nothing else: no time goes into compiling what collects and trains.
+FILL_ONLY = "train.total_env_steps = 80"
 
 
 @pytest.fixture(scope="module")
@@ -122,10 +124,6 @@ STARTED = {
             "space_invaders.gin.",
         ),
     ),
-    "unknown binding": bound(
-        "create_agnet.gamma = 0.9",
-        "no configurable is called 'create_agnet'; did you mean create_agent?",
-    ),
     "misspelt parameter": bound(
         "create_agent.gama = 0.9",
         "create_agent has no parameter 'gama'; did you mean gamma? Its parameters are: ",
@@ -134,20 +132,8 @@ STARTED = {
         "create_learner.batch_size = 0",
         "create_learner.batch_size must be a whole number of 1 or more, but is 0.",
     ),
-    "negative steps": bound(
-        "train.total_env_steps = -1",
-        "train.total_env_steps must be a whole number of 1 or more, but is -1.",
-    ),
-    "epsilon over 1": bound(
-        "create_agent.epsilon_initial = 1.5",
-        "create_agent.epsilon_initial must be a number from 0 to 1, but is 1.5.",
-    ),
     "frame skip twice": bound(
         "create_environment.game = 'BreakoutDeterministic-v4'", *FRAME_SKIP_TWICE
-    ),
-    "unknown game": bound(
-        "create_environment.game = 'SpaceInvader'",
-        "There is no Atari game 'SpaceInvader': did you mean SpaceInvaders",
     ),
     "replay larger than memory": bound(
         "create_replay_buffer.capacity_transitions = 1000000000",
@@ -155,11 +141,6 @@ STARTED = {
         "7,075.0 GB when full",
         f"but this machine has {psutil.virtual_memory().total / 1e9:.1f} GB.",
         "go on all the same with --ignore_memory.",
-    ),
-    "unused binding": bound(
-        "evaluation/create_environment.frame_skip = 2",
-        "Nothing uses the binding evaluation/create_environment.frame_skip. Leave it out, or mend "
-        "its scope.",
     ),
     "run directory of another config": Case(
         bindings=("create_agent.gamma = 0.5", "create_learner.batch_size = 8"),
@@ -169,11 +150,6 @@ STARTED = {
             "create_learner.batch_size: 4 there, 8 here. ",
             "choose another --run_dir.",
         ),
-        prepare=untouched,
-    ),
-    "run directory of another seed": Case(
-        seed=8,
-        said=("The run in {run} has seed 7, not 8. ", "choose another --run_dir."),
         prepare=untouched,
     ),
     "run directory in use": Case(
@@ -187,6 +163,25 @@ STARTED = {
         ),
         prepare=put_another_network_into_the_checkpoints,
     ),
+}
+
+# More of the same kinds.
+HERE = {
+    **STARTED,
+    "unknown game": bound(
+        "create_environment.game = 'SpaceInvader'",
+        "There is no Atari game 'SpaceInvader': did you mean SpaceInvaders",
+    ),
+    "unused binding": bound(
+        "evaluation/create_environment.frame_skip = 2",
+        "Nothing uses the binding evaluation/create_environment.frame_skip. Leave it out, or mend "
+        "its scope.",
+    ),
+    "run directory of another seed": Case(
+        seed=8,
+        said=("The run in {run} has seed 7, not 8. ", "choose another --run_dir."),
+        prepare=untouched,
+    ),
     "all checkpoints damaged": Case(
         said=(
             "No checkpoint in {run}/checkpoints is sound: ",
@@ -196,11 +191,18 @@ STARTED = {
         ),
         prepare=damage_all,
     ),
-}
-
-# More of the same kinds.
-HERE = {
-    **STARTED,
+    "unknown binding": bound(
+        "create_agnet.gamma = 0.9",
+        "no configurable is called 'create_agnet'; did you mean create_agent?",
+    ),
+    "negative steps": bound(
+        "train.total_env_steps = -1",
+        "train.total_env_steps must be a whole number of 1 or more, but is -1.",
+    ),
+    "epsilon over 1": bound(
+        "create_agent.epsilon_initial = 1.5",
+        "create_agent.epsilon_initial must be a number from 0 to 1, but is 1.5.",
+    ),
     "a gin file that is a directory": Case(flags=("--gin_file=/",), said=("'/' is a directory",)),
     "a gin file with nothing in it but a fragment": Case(
         flags=("--gin_file=short.gin", "--gin_file=%HERE%"), said=("There is no gin file '%HERE%'",)
@@ -312,9 +314,6 @@ IGNORED = (
     "DqnAgent.reward_scale_factor = 0.1",
     "DqnAgent.n_step_update = 3",
     "DqnAgent.boltzmann_temperature = 0.5",
-    "DqnAgent.emit_log_probability = True",
-    "DqnAgent.debug_summaries = True",
-    "DqnAgent.summarize_grads_and_vars = True",
 )
 
 
@@ -464,21 +463,21 @@ def test_a_buffer_larger_than_memory_if_the_user_insists(
 ):
     little = types.SimpleNamespace(total=1_000_000_000)
     monkeypatch.setattr(psutil, "virtual_memory", lambda: little)
-    arguments = tiny_arguments(tmp_path / "run", "train.total_env_steps = 96")
+    arguments = tiny_arguments(tmp_path / "run", FILL_ONLY)
     refused = run_here(*arguments)
     assert refused.code == 2
     assert "--ignore_memory" in refused.err
     assert "this machine has 1.0 GB" in refused.err
     ended = run_here(*arguments, "--ignore_memory")
     assert ended.code == 0
-    assert "Done: 96 environment steps" in ended.err
+    assert "Done: 80 environment steps" in ended.err
 
 
 def test_macros_stand_for_their_values(tmp_path, run_here, tiny_arguments, read_json):
     ended = run_here(
         *tiny_arguments(
             tmp_path / "run",
-            "train.total_env_steps = 96",
+            FILL_ONLY,
             "GAME = 'Pong'",
             "create_environment.game = %GAME",
             "SKIP = 4",
@@ -487,7 +486,7 @@ def test_macros_stand_for_their_values(tmp_path, run_here, tiny_arguments, read_
     )
     assert ended.code == 0
     assert ended.err.startswith("DQN on Pong, seed 7, ")
-    assert "96 environment steps (384 ALE frames)" in ended.err
+    assert "80 environment steps (320 ALE frames)" in ended.err
     assert read_json(tmp_path / "run" / "run.json")["game"] == "Pong"
 
 
@@ -549,6 +548,19 @@ def test_a_damaged_newest_checkpoint_is_named_and_the_one_before_used(
         np.testing.assert_array_equal(arrays[name], values)
 
 
+def test_a_finished_run_that_lost_its_summary_writes_it_again(
+    tmp_path, finished, run_here, tiny_arguments, read_json
+):
+    # As if killed between the last checkpoint and its summary.
+    run = RunDirectory(tmp_path / "run")
+    shutil.copytree(finished.path, run.path)
+    run.summary_json.unlink()
+    assert run_here(*tiny_arguments(run.path, TOTAL)).code == 0
+    found, expected = read_json(run.summary_json), read_json(finished.summary_json)
+    for name in ("env_steps", "train_steps", "episodes", "average_return", "weights_sha256"):
+        assert found[name] == expected[name]
+
+
 # --- A disk that is full --------------------------------------------------------------------------
 
 
@@ -556,15 +568,14 @@ def test_a_checkpoint_that_cannot_be_written_is_one_sentence(
     tmp_path, run_here, tiny_arguments, monkeypatch
 ):
     run = RunDirectory(tmp_path / "run")
-    write = checkpoint_files.write_atomically
 
     def full(path: Path, content: bytes) -> None:
         if path.name == "learner.npz":
             raise OSError(28, "No space left on device", str(path))
-        write(path, content)
+        run_directory.write_atomically(path, content)
 
     monkeypatch.setattr(checkpoint_files, "write_atomically", full)
-    ended = run_here(*tiny_arguments(run.path, TOTAL))
+    ended = run_here(*tiny_arguments(run.path, FILL_ONLY))
     assert ended.code == 2
     assert "Traceback" not in ended.err
     last = ended.err.splitlines()[-1]

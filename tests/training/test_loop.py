@@ -56,9 +56,9 @@ def run(parts: Experiment, total_env_steps: int) -> Iterator[Iteration]:
     )
 
 
-@pytest.mark.parametrize("environments", [1, 3, 16])
 @pytest.mark.parametrize(
-    ("ratio", "group", "per_iteration"), [(4, 1, 4), (4, 4, 64), (4, 2, 10), (3, 4, 7)]
+    ("environments", "ratio", "group", "per_iteration"),
+    [(1, 4, 1, 4), (1, 4, 4, 64), (3, 4, 2, 10), (3, 3, 4, 7), (16, 4, 1, 4), (16, 4, 4, 64)],
 )
 def test_the_update_ratio_is_kept_to_the_step(
     environments: int, ratio: int, group: int, per_iteration: int
@@ -70,7 +70,7 @@ def test_the_update_ratio_is_kept_to_the_step(
         create_collector__env_steps_per_iteration=per_iteration,
     )
     taken = before = 0
-    for iteration in run(parts, 600):
+    for iteration in run(parts, 400):
         taken += iteration.train_steps_taken
         env_steps = parts.metrics.env_steps
         assert iteration.env_steps == env_steps
@@ -83,9 +83,9 @@ def test_the_update_ratio_is_kept_to_the_step(
         train_steps = int(parts.agent.train_step_counter)
         assert train_steps == taken == group * (explored // (ratio * group))
         assert int(parts.replay_buffer.samples_drawn) == train_steps // group
-    assert taken >= group * (540 // (ratio * group))
-    assert 600 <= before < 600 + per_iteration + environments
-    assert parts.metrics.episodes > 30
+    assert taken >= group * (340 // (ratio * group))
+    assert 400 <= before < 400 + per_iteration + environments
+    assert parts.metrics.episodes > 20
 
 
 def test_nothing_is_trained_before_the_fill_is_over() -> None:
@@ -113,13 +113,14 @@ def test_a_budget_that_is_spent_leaves_nothing_to_do() -> None:
 
 
 def test_leaving_the_loop_and_starting_it_again_changes_nothing() -> None:
+    """And a run of the same seed is the same run."""
     straight = build()
-    turns = [(turn.env_steps, turn.train_steps_taken) for turn in run(straight, 400)]
+    turns = [(turn.env_steps, turn.train_steps_taken) for turn in run(straight, 300)]
     expected = weights_sha256(straight.agent.q_network.variables)
     broken = build()
     seen = []
     for stop_after in (1, 2, 1, 5, 1_000):
-        for number, turn in enumerate(run(broken, 400), 1):
+        for number, turn in enumerate(run(broken, 300), 1):
             seen.append((turn.env_steps, turn.train_steps_taken))
             if number == stop_after:
                 break
@@ -127,13 +128,11 @@ def test_leaving_the_loop_and_starting_it_again_changes_nothing() -> None:
     assert weights_sha256(broken.agent.q_network.variables) == expected
 
 
-def test_a_seed_decides_the_weights() -> None:
-    def weights(seed: int) -> str:
+def test_another_seed_gives_other_weights_from_the_start_and_to_the_end() -> None:
+    weights = []
+    for seed in (1, 2):
         parts = build(seed)
-        for _ in run(parts, 300):
-            pass
-        return weights_sha256(parts.agent.q_network.variables)
-
-    once = weights(1)
-    assert weights(1) == once
-    assert weights(2) != once
+        weights.append(weights_sha256(parts.agent.q_network.variables))
+        list(run(parts, 100))
+        weights.append(weights_sha256(parts.agent.q_network.variables))
+    assert len(set(weights)) == 4
