@@ -23,7 +23,7 @@ flags.DEFINE_multi_string(
 flags.DEFINE_string(
     "run_dir",
     None,
-    "Where the run lives. A directory that holds a run is gone on with. "
+    "Where the run lives. The run that a directory holds is continued. "
     "Default: runs/<names of the gin files>, and -seed<seed> where a seed is given.",
 )
 flags.DEFINE_integer("seed", None, "Seed of the run; same seed, same result. Default: 1.")
@@ -46,12 +46,17 @@ def main(arguments: Sequence[str]) -> None:
         config.parse(FLAGS.gin_file, FLAGS.gin_bindings)
         with config.building():
             exit_code = experiment.train(
-                FLAGS.run_dir or Path("runs") / name, FLAGS.seed, ignore_memory=FLAGS.ignore_memory
+                Path(FLAGS.run_dir or f"runs/{name}").expanduser(),
+                FLAGS.seed,
+                ignore_memory=FLAGS.ignore_memory,
             )
         sys.exit(exit_code)
     except UserError as error:
         print(error.message, file=sys.stderr)
         sys.exit(UserError.EXIT_CODE)
+    except KeyboardInterrupt:
+        # Before training has begun there is nothing to save.
+        sys.exit(130)
 
 
 if __name__ == "__main__":

@@ -40,6 +40,10 @@ from dqn_breakout.errors import UserError
 
 GIN_DIRECTORY: Path = Path(__file__).resolve().parent.parent / "gin"
 
+# TF-Agents registers its classes with gin too; this project's builders set those up themselves.
+_TF_AGENTS = "tf_agents."
+_OWN = "dqn_breakout."
+
 _MACRO = "gin.macro"
 _CONSTANT = "gin.constant"
 
@@ -48,6 +52,9 @@ _LARGEST_FILE_BYTES = 1_000_000
 _MOST_FILES = 100
 _DEEPEST_NESTING = 20
 _DEEPEST_REFERENCES = 20
+
+# Where more values are missing, a whole file is.
+_MOST_MISSING_NAMED = 3
 
 _TOO_LARGE = "a whole number does not fit into 64 bits"
 
@@ -126,8 +133,10 @@ def _kind(path: Path) -> str | None:
 def parse(gin_files: Sequence[str], gin_bindings: Sequence[str] = ()) -> None:
     """Replaces gin's configuration by that of the files and bindings, and locks it.
 
-    Later settings win over earlier ones: files in order, each include where it stands, then the
-    bindings. `include` looks beside the including file, then wherever `resolve` looks.
+    Settings of TF-Agents' own configurables are refused; one that only repeats a default, as saved
+    configurations once did, is left out. Later settings win over earlier ones: files in order, each
+    include where it stands, then the bindings. `include` looks beside the including file, then
+    wherever `resolve` looks.
 
     Args:
         gin_files: Names or paths, as `resolve` takes them.
@@ -135,7 +144,7 @@ def parse(gin_files: Sequence[str], gin_bindings: Sequence[str] = ()) -> None:
 
     Raises:
         UserError: Anything in the files or bindings is wrong: not found, not readable, not gin,
-            names that nothing registered, macros that are undefined, circular or used by nothing,
+            names that nothing registered or that are TF-Agents' own, macros that are undefined, circular or used by nothing,
             `import` statements, numbers that a configuration cannot hold. gin's configuration is
             then empty and unlocked.
     """
@@ -366,6 +375,9 @@ class _Reading:
         if parameter:
             configurable = _configurable(selector)
             _check_parameter(configurable, selector, parameter)
+            if configurable.selector.startswith(_TF_AGENTS):
+                _check_repeats_default(configurable, selector, parameter, statement.value)
+                return
             key = (scope, configurable.selector, parameter)
         else:
             key = (f"{scope}/{selector}" if scope else selector, _MACRO, "value")
@@ -552,6 +564,14 @@ def _minimal_names(selectors: Any) -> list[str]:
 
 def _parameters(configurable: Any) -> tuple[list[str], bool]:
     """Returns the parameters of a configurable, and whether it takes any other name as well."""
+    parameters = _signature(configurable)
+    named = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+    names = [parameter.name for parameter in parameters if parameter.kind in named]
+    return names, any(each.kind is inspect.Parameter.VAR_KEYWORD for each in parameters)
+
+
+def _signature(configurable: Any) -> list[inspect.Parameter]:
+    """Returns the parameters of a configurable, without `self`."""
     function = configurable.wrapped
     bound_to_self = configurable.is_method
     if inspect.isclass(function):
@@ -559,11 +579,8 @@ def _parameters(configurable: Any) -> tuple[list[str], bool]:
         bound_to_self = True
     function = inspect.unwrap(function)
     if function is object.__init__:
-        return [], False
-    parameters = list(inspect.signature(function).parameters.values())[bound_to_self:]
-    named = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
-    names = [parameter.name for parameter in parameters if parameter.kind in named]
-    return names, any(each.kind is inspect.Parameter.VAR_KEYWORD for each in parameters)
+        return []
+    return list(inspect.signature(function).parameters.values())[bound_to_self:]
 
 
 def _is_open(configurable: Any, parameter: str) -> bool:
@@ -584,6 +601,27 @@ def _check_parameter(configurable: Any, selector: str, parameter: str) -> None:
     raise UserError(
         f"{selector} has no parameter {words.shown(parameter)}; {hint}: "
         f"{', '.join(open_names) or 'none'}."
+    )
+
+
+def _check_repeats_default(configurable: Any, selector: str, parameter: str, value: Any) -> None:
+    """Refuses a binding of a configurable that only this project's builders set up.
+
+    Raises:
+        UserError: The value is another one than the parameter's Python default.
+    """
+    defaults = {each.name: each.default for each in _signature(configurable)}
+    if _one_spelling(value) == _one_spelling(defaults.get(parameter, inspect.Parameter.empty)):
+        return
+    meant = [
+        registered.name
+        for name, registered in gin_config._REGISTRY.items()
+        if name.startswith(_OWN) and parameter in _parameters(registered)[0]
+    ]
+    hint = f"write {meant[0]}.{parameter} instead." if len(meant) == 1 else "remove it."
+    raise UserError(
+        f"{selector}.{parameter} is TF-Agents' own, and this project sets {selector} up itself; "
+        f"{hint}"
     )
 
 
@@ -653,6 +691,12 @@ def building() -> Iterator[None]:
         missing = _unset_by_gin(error) or _unset_in_call(error)
         if not missing:
             raise
+        if len(missing) > _MOST_MISSING_NAMED:
+            raise UserError(
+                f"The configuration sets no value for {missing[0]} and {len(missing) - 1} more; "
+                "gin files such as short.gin only change a config: give it after one, such as "
+                "--gin_file=breakout.gin --gin_file=short.gin."
+            ) from error
         lines = " and ".join(f"{name} = ..." for name in missing)
         raise UserError(
             f"The configuration sets no value for {' and '.join(missing)}; add {lines} to a gin "
@@ -706,9 +750,16 @@ def _innermost_configurable_call(trace: types.TracebackType | None) -> dict[str,
 def operative_config() -> str:
     """Returns the settings that configurables were really called with so far, as a gin text.
 
-    It holds Python defaults of configurables too, and leaves out what callers passed themselves.
+    It holds Python defaults of configurables too, and leaves out what callers passed themselves,
+    and TF-Agents' own configurables, which nothing but this project's builders sets up.
     """
-    return str(gin.operative_config_str())
+    with gin_config._OPERATIVE_CONFIG_LOCK:
+        used = {
+            key: parameters
+            for key, parameters in gin_config._OPERATIVE_CONFIG.items()
+            if not key[1].startswith(_TF_AGENTS)
+        }
+        return str(gin_config._config_str(used))
 
 
 def bindings(text: str) -> dict[str, str]:
@@ -730,7 +781,8 @@ def bindings(text: str) -> dict[str, str]:
 def differences(old: str, new: str) -> list[str]:
     """Says how two configurations differ.
 
-    Macros are replaced by what they stand for, so only what configurables receive counts.
+    Macros are replaced by what they stand for, so only what configurables receive counts. Of
+    TF-Agents' own configurables nothing does: older saved configurations hold their defaults.
 
     Args:
         old: The configuration there, such as a run directory's.
@@ -805,8 +857,15 @@ def _without_macros(values: Mapping[str, Any]) -> dict[str, str]:
     return {
         name: _one_spelling(replaced(value, frozenset()))
         for name, value in values.items()
-        if name not in macros
+        if name not in macros and not _is_of_tf_agents(name)
     }
+
+
+def _is_of_tf_agents(name: str) -> bool:
+    """Whether a binding's name, with its scope if any, can only mean a TF-Agents configurable."""
+    selector = name.rsplit("/", 1)[-1].rpartition(".")[0]
+    matches = gin_config._REGISTRY.matching_selectors(selector)
+    return bool(matches) and all(match.startswith(_TF_AGENTS) for match in matches)
 
 
 def _one_spelling(value: Any) -> str:

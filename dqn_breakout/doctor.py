@@ -1,8 +1,9 @@
 """Says whether this machine can train: python -m dqn_breakout.doctor --gin_file=breakout.gin
 
 One line for each thing that training needs, with ok or FAIL before it, and below each FAIL how to
-mend it. Exits with 1 if any line fails. What imports TensorFlow runs in a process of its own, so
-that a TensorFlow that cannot even be loaded becomes a line like any other.
+mend it; skip stands before what could not be looked at because of a line above. Exits with 1 if any
+line fails. What imports TensorFlow runs in a process of its own, so that a TensorFlow that cannot
+even be loaded becomes a line like any other.
 """
 
 from __future__ import annotations
@@ -29,11 +30,6 @@ from dqn_breakout.errors import UserError
 
 _ROOT = Path(__file__).resolve().parents[1]
 _INSTALL = "Run `make setup`, and use its Python: .venv/bin/python -m dqn_breakout.doctor"
-# Where a control group limits a process's memory, as containers do (version 2, version 1).
-_MEMORY_LIMITS = (
-    Path("/sys/fs/cgroup/memory.max"),
-    Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"),
-)
 # A checkpoint's replay rows are compressed: of an 84x84 frame LZ4 left 265 to 1,566 bytes on the
 # four games that were measured. Rounded up, with the rest of the row.
 _DISK_BYTES_PER_TRANSITION = 2_000
@@ -48,12 +44,16 @@ class Finding:
     Attributes:
         text: What was looked at and found.
         mend: How to mend it; empty where it is sound.
+        skipped: Whether it was not looked at, because of a finding before it.
     """
 
     text: str
     mend: str = ""
+    skipped: bool = False
 
     def __str__(self) -> str:
+        if self.skipped:
+            return f"skip  {self.text}"
         return f"FAIL  {self.text}\n      {self.mend}" if self.mend else f"ok    {self.text}"
 
 
@@ -76,7 +76,7 @@ def examine(
     installed = list(check_versions(project["requires-python"], project["dependencies"]))
     yield from installed
     if any(finding.mend for finding in installed):
-        yield Finding("Nothing else was looked at: it needs these packages.", _INSTALL)
+        yield Finding("Nothing else was looked at: it needs these packages.", skipped=True)
         return
     yield check_cpu(_processor_flags(), _usable_cores())
     yield check_ffmpeg()
@@ -85,7 +85,7 @@ def examine(
     facts = _probe_in_own_process(gin_files, gin_bindings)
     if isinstance(facts, Finding):
         yield facts
-        yield Finding("ROM, memory and disk were not looked at.", "Mend the line above first.")
+        yield Finding("GPUs, ROM, memory and disk: they need the line above.", skipped=True)
         return
     yield Finding(f"TensorFlow and TF-Agents load, with legacy Keras {facts['keras']}")
     yield check_gpus(facts["gpus"], compatibility.has_nvidia_driver())
@@ -205,11 +205,14 @@ def check_memory(
         transitions: The replay buffer's capacity.
         row_bytes: Bytes of one transition.
         other_bytes: What training takes beside the replay buffer.
-        total_bytes: The machine's memory; by default it is asked.
+        total_bytes: What this process may use at most; by default the machine is asked.
         available_bytes: What is free of it; by default the machine is asked.
     """
+    # Imported here: without psutil, a line of its own says so.
+    from dqn_breakout import provenance
+
+    total = total_bytes or provenance.memory_bytes()
     memory = importlib.import_module("psutil").virtual_memory()
-    total = total_bytes or min([memory.total, *_memory_limits()])
     available = available_bytes or min(total, memory.available)
     needed = transitions * row_bytes + other_bytes
     text = (
@@ -362,12 +365,6 @@ def _usable_cores() -> int:
     return os.cpu_count() or 1
 
 
-def _memory_limits() -> list[int]:
-    """Limits that control groups set to this process's memory, in bytes."""
-    texts = [path.read_text().strip() for path in _MEMORY_LIMITS if path.is_file()]
-    return [int(text) for text in texts if text.isdigit()]
-
-
 def _gb(count: int) -> str:
     return f"{count / 1e9:.1f} GB"
 
@@ -398,7 +395,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     failures = 0
     for finding in examine(
-        options.gin_file or ["breakout.gin"], options.gin_bindings, options.run_dir
+        options.gin_file or ["breakout.gin"], options.gin_bindings, options.run_dir.expanduser()
     ):
         failures += bool(finding.mend)
         print(finding, flush=True)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +15,7 @@ import tensorflow as tf
 from tf_agents.environments.tf_py_environment import TFPyEnvironment
 
 from dqn_breakout import limits
-from dqn_breakout.agents.dqn_agent import ClippedDqnAgent, create_agent
+from dqn_breakout.agents.dqn_agent import ClippedDqnAgent
 from dqn_breakout.agents.exploration import RandomPolicy
 from dqn_breakout.collection.collector import Collector, create_collector
 from dqn_breakout.collection.metrics import CollectionMetrics
@@ -23,8 +25,8 @@ from dqn_breakout.errors import UserError
 from dqn_breakout.evaluation import evaluate as evaluation
 from dqn_breakout.evaluation import protocols, video
 from dqn_breakout.networks.fingerprint import weights_sha256
-from dqn_breakout.networks.nature_cnn import create_q_network, forward_flops
-from dqn_breakout.replay.frame_replay_buffer import FrameReplayBuffer, create_replay_buffer
+from dqn_breakout.networks.nature_cnn import forward_flops
+from dqn_breakout.replay.frame_replay_buffer import FrameReplayBuffer
 from dqn_breakout.run_directory import RunDirectory, write_json
 from dqn_breakout.training import console, estimate, hooks, run_record
 from dqn_breakout.training.checkpoint import RunCheckpointer
@@ -46,46 +48,55 @@ class Experiment:
     learner: Learner
 
 
-def build(seed: int, ignore_memory: bool = False) -> Experiment:
+@gin.configurable
+def build(
+    seed: int,
+    ignore_memory: bool = False,
+    *,
+    q_network: Callable[..., Any] = gin.REQUIRED,
+    agent: Callable[..., Any] = gin.REQUIRED,
+    replay_buffer: Callable[..., Any] = gin.REQUIRED,
+) -> Experiment:
     """Builds every part that gin describes, in the order in which data flows.
 
     Args:
         seed: The run's seed.
         ignore_memory: Whether to go on even if the replay buffer cannot fit this machine's memory.
+        q_network: Builder of the network: `@create_q_network` or one with its arguments.
+        agent: Builder of the agent: `@create_agent` or one with its arguments.
+        replay_buffer: Builder of the buffer: `@create_replay_buffer` or one with its arguments.
 
     Raises:
         UserError: A binding is missing or out of range, or memory is too small.
     """
+    for name, builder in (
+        ("q_network", q_network),
+        ("agent", agent),
+        ("replay_buffer", replay_buffer),
+    ):
+        limits.builder(f"build.{name}", builder, f"@create_{name}")
     environment = create_environment(seed, "collection")
     metrics = CollectionMetrics(environment.batch_size)
     env_steps = metrics.env_steps_variable
-    q_network = create_q_network(environment.observation_spec(), environment.action_spec(), seed)
+    network = q_network(environment.observation_spec(), environment.action_spec(), seed)
 
     def explored_env_steps() -> tf.Tensor:
         # Asked only when the agent acts, and by then there is a collector.
         return env_steps - collector.random_fill_env_steps
 
-    agent = create_agent(
-        environment.time_step_spec(),
-        environment.action_spec(),
-        q_network,
-        explored_env_steps,
-        seed,
-    )
-    replay_buffer = create_replay_buffer(
-        agent.collect_data_spec, environment.batch_size, seed, ignore_memory
-    )
-    random_policy = RandomPolicy(
-        environment.time_step_spec(), environment.action_spec(), seed, "collection/random fill"
+    time_step_spec, action_spec = environment.time_step_spec(), environment.action_spec()
+    learning_agent = agent(time_step_spec, action_spec, network, explored_env_steps, seed)
+    buffer = replay_buffer(
+        learning_agent.collect_data_spec, environment.batch_size, seed, ignore_memory
     )
     collector: Collector = create_collector(
         environment,
-        random_policy,
-        agent.collect_policy,
-        observers=[replay_buffer.add_batch, *metrics.observers],
+        RandomPolicy(time_step_spec, action_spec, seed, "collection/random fill"),
+        learning_agent.collect_policy,
+        observers=[buffer.add_batch, *metrics.observers],
     )
-    learner = create_learner(agent, replay_buffer)
-    return Experiment(environment, agent, replay_buffer, metrics, collector, learner)
+    learner = create_learner(learning_agent, buffer)
+    return Experiment(environment, learning_agent, buffer, metrics, collector, learner)
 
 
 @gin.configurable
@@ -140,7 +151,14 @@ def train(
     with run_record.locked(run), StopSignals() as stop:
         seed = run_record.settle_seed(run, seed)
         parts = build(seed, ignore_memory)
-        run_record.settle_config(run)
+        fill = parts.collector.random_fill_env_steps
+        limits.require(
+            total_env_steps > fill,
+            "train.total_env_steps",
+            f"is {total_env_steps:,}, but the random fill alone takes {fill:,} environment steps; "
+            "give more.",
+        )
+        operative_config = run_record.check_config(run)
         checkpointer = RunCheckpointer(
             run,
             parts.agent,
@@ -152,85 +170,102 @@ def train(
         for sentence in checkpointer.restore_newest():
             print(f"Damaged checkpoint left out: {sentence}.", file=sys.stderr)
         env_steps = parts.metrics.env_steps
+        meter = ProgressMeter(parts.agent, parts.metrics, parts.replay_buffer, fill)
+
+        def save(row: Row) -> None:
+            summary = _summary(parts, row, meter.overall_env_steps_per_second)
+            checkpointer.save({key: summary[key] for key in ("env_steps", "train_steps")})
+            write_json(run.summary_json, summary)
+
+        if env_steps >= total_env_steps:
+            if not run.summary_json.exists():
+                save(meter.row())
+            print(console.end(run, env_steps, None), file=sys.stderr)
+            return 0
         game = protocols.configured("create_environment.game")
-        run_record.record_start(run, seed, game, env_steps)
+        run_record.record_start(run, seed, game, env_steps, operative_config)
         print(_plan(run, parts, seed, game, total_env_steps), file=sys.stderr, flush=True)
 
-        meter = ProgressMeter(
-            parts.agent, parts.metrics, parts.replay_buffer, parts.collector.random_fill_env_steps
-        )
-
-        def evaluate() -> dict[str, Any]:
-            return evaluation.evaluate_network(
+        evaluation_hook = hooks.EvaluationHook(
+            run,
+            functools.partial(
+                evaluation.evaluate_network,
                 parts.agent.q_network,
                 protocol,
                 evaluation_games,
                 seed,
                 parts.environment.batch_size,
+                each_step=stop.check,
+            ),
+            functools.partial(
+                _record_game, parts, protocol, seed, evaluation_video_seconds, stop.check
             )
-
-        def record(path: Path) -> None:
-            video.record_game(
-                parts.agent.q_network,
-                path,
-                protocol,
-                seed,
-                max_seconds=evaluation_video_seconds,
-                caption=f"after {parts.metrics.env_steps:,} steps",
-            )
-
-        def save(row: Row) -> None:
-            summary = _summary(parts, row, meter.overall_env_steps_per_second)
-            try:
-                checkpointer.save({key: summary[key] for key in ("env_steps", "train_steps")})
-                write_json(run.summary_json, summary)
-            except OSError as error:
-                raise UserError(
-                    f"The checkpoint at {row.env_steps:,} environment steps could not be written "
-                    f"({error.strerror}: {error.filename}). The one before is sound; make room and "
-                    "start the same command again."
-                ) from error
-
-        all_hooks: list[hooks.Hook] = [
+            if evaluation_video_seconds
+            else None,
+            evaluation_period_env_steps,
+            env_steps,
+            meter.pause,
+        )
+        row_hooks: list[hooks.Hook] = [
             console.ConsoleHook(total_env_steps, env_steps),
             hooks.TensorBoardHook(run),
             hooks.MetricsFileHook(run, env_steps),
-            hooks.EvaluationHook(
-                run,
-                evaluate,
-                record if evaluation_video_seconds else None,
-                evaluation_period_env_steps,
-                env_steps,
-                meter.pause,
-            ),
         ]
         log_period = hooks.Period(log_period_env_steps, env_steps)
         save_period = hooks.Period(checkpoint_period_env_steps, env_steps)
+        turns = iterations(
+            parts.collector, parts.learner, lambda: parts.metrics.env_steps, total_env_steps
+        )
         try:
-            for iteration in iterations(
-                parts.collector, parts.learner, lambda: parts.metrics.env_steps, total_env_steps
-            ):
+            for iteration in turns:
                 meter.add(iteration)
-                for hook in all_hooks:
+                for hook in row_hooks:
                     hook.on_iteration(iteration)
                 last = iteration.env_steps >= total_env_steps or stop.received is not None
                 log_due = log_period.due(iteration.env_steps)
                 save_due = save_period.due(iteration.env_steps)
-                if log_due or save_due or last:
+                if save_due or last or log_due:
                     row = meter.row()
-                    for hook in all_hooks:
-                        hook.on_row(row)
+                    # First what must not be lost, then what only shows it.
                     if save_due or last:
                         save(row)
+                    for hook in row_hooks:
+                        hook.on_row(row)
                 if stop.received is not None:
                     break
+                evaluation_hook.on_iteration(iteration)
+        except OSError as error:
+            raise UserError(
+                f"A file could not be written at {parts.metrics.env_steps:,} environment steps "
+                f"({error.strerror}: {error.filename}). The last checkpoint is sound; make room "
+                "and start the same command again."
+            ) from error
         finally:
-            for hook in all_hooks:
+            for hook in [*row_hooks, evaluation_hook]:
                 hook.close()
             parts.environment.close()
         stopped_by = stop.received.name if stop.received is not None else None
         print(console.end(run, parts.metrics.env_steps, stopped_by), file=sys.stderr)
         return stop.exit_code
+
+
+def _record_game(
+    parts: Experiment,
+    protocol: protocols.EvaluationProtocol,
+    seed: int,
+    max_seconds: int,
+    each_step: Callable[[], None],
+    path: Path,
+) -> None:
+    video.record_game(
+        parts.agent.q_network,
+        path,
+        protocol,
+        seed,
+        max_seconds=max_seconds,
+        caption=f"after {parts.metrics.env_steps:,} steps",
+        each_step=each_step,
+    )
 
 
 def _summary(parts: Experiment, row: Row, speed: float) -> dict[str, Any]:

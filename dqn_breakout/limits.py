@@ -5,8 +5,8 @@ from __future__ import annotations
 import difflib
 import math
 import numbers
-from collections.abc import Collection
-from typing import TypeVar
+from collections.abc import Callable, Collection
+from typing import Any, TypeVar
 
 from dqn_breakout import words
 from dqn_breakout.errors import UserError
@@ -122,3 +122,19 @@ def _finite(value: object) -> float | None:
     except OverflowError:
         return None
     return number if math.isfinite(number) else None
+
+
+def builder(parameter: str, value: object, example: str) -> Callable[..., Any]:
+    """Returns `value` if it can be called; raises UserError otherwise.
+
+    Args:
+        parameter: The binding's name.
+        value: What was given.
+        example: A reference that would do, such as `@create_agent`.
+    """
+    if not callable(value):
+        raise UserError(
+            f"{parameter} must be a builder, such as {example} (without quotes or brackets), but "
+            f"is {words.shown(value)}."
+        )
+    return value

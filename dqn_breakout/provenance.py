@@ -11,6 +11,11 @@ from typing import Any
 
 import psutil
 
+# Where a control group limits a process's memory, as containers do (version 2, version 1).
+_MEMORY_LIMITS = (
+    Path("/sys/fs/cgroup/memory.max"),
+    Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"),
+)
 _PACKAGES = ("ale-py", "gin-config", "gymnasium", "numpy", "tensorflow", "tf-agents", "tf-keras")
 
 
@@ -43,8 +48,15 @@ def machine() -> dict[str, Any]:
     return {
         "processor": _processor(),
         "cores": os.cpu_count(),
-        "memory_bytes": psutil.virtual_memory().total,
+        "memory_bytes": memory_bytes(),
     }
+
+
+def memory_bytes() -> int:
+    """Memory that this process may use at most: the machine's, or its container's limit if less."""
+    texts = [path.read_text().strip() for path in _MEMORY_LIMITS if path.is_file()]
+    limits = [int(text) for text in texts if text.isdigit()]
+    return min([int(psutil.virtual_memory().total), *limits])
 
 
 def _processor() -> str:

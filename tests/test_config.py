@@ -96,6 +96,17 @@ def twin_two(size=2):
     return size
 
 
+# As TF-Agents registers its own, and as this project does.
+@gin.configurable("ConfigTestForeign", module="tf_agents.agents")
+def foreign(gamma=1.0, clipping=None, rates=(1, 2), required=gin.REQUIRED):
+    return gamma, clipping, rates
+
+
+@gin.configurable("config_test_create_foreign", module="dqn_breakout.agents")
+def create_foreign(gamma):
+    return foreign(gamma, required=1)
+
+
 @gin.configurable("config_test_caller_passes")
 def caller_passes(size=1):
     return size
@@ -937,6 +948,18 @@ def test_missing_binding_that_the_caller_requires():
     )
 
 
+def test_where_many_values_are_missing_a_whole_file_is_asked_for():
+    @gin.configurable("config_test_many")
+    def many(a=gin.REQUIRED, b=gin.REQUIRED, c=gin.REQUIRED, d=gin.REQUIRED):
+        return a, b, c, d
+
+    assert missing_message(many) == (
+        "The configuration sets no value for config_test_many.a and 3 more; gin files such as "
+        "short.gin only change a config: give it after one, such as --gin_file=breakout.gin "
+        "--gin_file=short.gin."
+    )
+
+
 @pytest.mark.parametrize("reference", ["@config_test_required", "@config_test_required()"])
 def test_missing_required_bindings_of_a_nested_configurable(reference):
     config.parse([], [f"config_test_outer.part = {reference}"])
@@ -1041,6 +1064,54 @@ def test_operative_config_holds_what_was_used(gin_directory):
         "config_test_network.inner": "None",
         "GAME": "'Breakout'",
     }
+
+
+def test_operative_config_leaves_out_what_is_tf_agents_own():
+    config.parse([], ["config_test_create_foreign.gamma = 0.5"])
+    create_foreign()
+    text = config.operative_config()
+    assert "ConfigTestForeign" in gin.operative_config_str()
+    assert "ConfigTestForeign" not in text
+    assert config.bindings(text) == {"config_test_create_foreign.gamma": "0.5"}
+
+
+@pytest.mark.parametrize(
+    ("binding", "said"),
+    [
+        (
+            "ConfigTestForeign.gamma = 0.5",
+            "ConfigTestForeign.gamma is TF-Agents' own, and this project sets ConfigTestForeign up "
+            "itself; write config_test_create_foreign.gamma instead.",
+        ),
+        ("ConfigTestForeign.clipping = 10.0", "up itself; remove it."),
+        ("scope/agents.ConfigTestForeign.rates = (1, 3)", "up itself; remove it."),
+        ("ConfigTestForeign.clipping = %GAME", "up itself; remove it."),
+        ("ConfigTestForeign.required = 1", "up itself; remove it."),
+        ("ConfigTestForeign.gamma = True", "up itself; write config_test_create_foreign.gamma"),
+        ("ConfigTestForeign.clip = 1", "has no parameter 'clip'"),
+    ],
+)
+def test_bindings_of_tf_agents_own_are_refused(binding, said):
+    with pytest.raises(UserError) as caught:
+        config.parse([], [binding])
+    assert said in caught.value.message
+    assert caught.value.message.startswith(f"Binding {binding!r}: ")
+
+
+def test_older_saved_configurations_with_tf_agents_defaults_are_read():
+    defaults = [
+        "ConfigTestForeign.gamma = 1.0",
+        "ConfigTestForeign.clipping = None",
+        "ConfigTestForeign.rates = \\\n    (1,\n     2)",
+    ]
+    config.parse([], [*defaults, "config_test_create_foreign.gamma = 0.5"])
+    assert config.bindings(gin.config_str()) == {"config_test_create_foreign.gamma": "0.5"}
+
+
+def test_tf_agents_own_are_no_difference():
+    old = "ConfigTestForeign.gamma = 1.0\nscope/ConfigTestForeign.clipping = None\nsmall.rate = 1"
+    assert config.differences(old, "small.rate = 1") == []
+    assert config.differences(old, "small.rate = 2") == ["small.rate: 1 there, 2 here"]
 
 
 def test_bindings_are_spelt_in_one_way():

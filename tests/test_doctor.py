@@ -10,7 +10,7 @@ from pathlib import Path
 import gin
 import pytest
 
-from dqn_breakout import doctor
+from dqn_breakout import doctor, provenance
 from dqn_breakout.errors import UserError
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -60,7 +60,9 @@ def test_a_wrong_config_fails_with_its_sentence() -> None:
     assert result.returncode == 1
     assert "did you mean Breakout" in result.stdout
     assert "Traceback" not in result.stdout + result.stderr
-    assert result.stdout.endswith("2 of these lines must be mended.\n")
+    assert result.stdout.count("FAIL") == 1
+    assert "\nskip  GPUs, ROM, memory and disk: they need the line above.\n" in result.stdout
+    assert result.stdout.endswith("1 of these lines must be mended.\n")
 
 
 def test_an_incomplete_config_is_named(empty_gin: None) -> None:
@@ -102,7 +104,18 @@ def test_without_packages_nothing_else_is_looked_at(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(doctor, "check_versions", lambda python, dependencies: [missing])
     first, last = doctor.examine(["breakout.gin"], [], Path("runs"))
     assert first is missing
-    assert last.text.startswith("Nothing else was looked at")
+    assert str(last).startswith("skip  Nothing else was looked at")
+
+
+def test_a_home_directory_is_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setattr(
+        doctor, "examine", lambda files, bindings, run_dir: [doctor.Finding(f"in {run_dir}")]
+    )
+    assert doctor.main(["--run_dir=~/runs/1"]) == 0
+    assert f"ok    in {tmp_path}/runs/1\n" in capsys.readouterr().out
 
 
 def test_a_bare_python_gets_lines_and_no_trace() -> None:
@@ -190,10 +203,7 @@ def test_memory_that_is_not_there() -> None:
 
 def test_a_containers_limit_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     limit = tmp_path / "memory.max"
-    monkeypatch.setattr(doctor, "_MEMORY_LIMITS", (limit, tmp_path / "none"))
-    assert doctor._memory_limits() == []
-    limit.write_text("max\n")
-    assert doctor._memory_limits() == []
+    monkeypatch.setattr(provenance, "_MEMORY_LIMITS", (limit,))
     limit.write_text("2000000000\n")
     assert "of 2.0 GB free" in doctor.check_memory(10**6, 7_000, 10**9).text
 

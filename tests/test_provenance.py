@@ -11,6 +11,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import psutil
 import pytest
 
 from dqn_breakout import provenance
@@ -80,6 +81,21 @@ def test_the_machine_is_told_in_plain_values():
     assert machine["cores"] == os.cpu_count()
     assert machine["memory_bytes"] > 100_000_000
     assert json.loads(json.dumps(machine)) == machine
+
+
+def test_memory_is_the_machines_or_the_containers_if_less(tmp_path, monkeypatch):
+    limit = tmp_path / "memory.max"
+    monkeypatch.setattr(provenance, "_MEMORY_LIMITS", (tmp_path / "none", limit))
+    total = psutil.virtual_memory().total
+    assert provenance.memory_bytes() == total
+    for text, expected in (
+        ("max\n", total),
+        ("9223372036854771712\n", total),  # What version 1 says where there is no limit.
+        ("200000000\n", 200_000_000),
+    ):
+        limit.write_text(text)
+        assert provenance.memory_bytes() == expected
+    assert provenance.machine()["memory_bytes"] == 200_000_000
 
 
 def test_a_processor_that_linux_does_not_name_is_named_by_python(monkeypatch):

@@ -20,11 +20,13 @@ _FILL_PIECE_ENV_STEPS = 1_000
 class Collector:
     """Steps the environment with one of two policies and shows every trajectory to observers.
 
+    Environment steps are counted over all environments of the batch. A driver always steps all of
+    them and stops at the first such step that reaches its number: with one environment exactly
+    there, with `B` environments fewer than `B` environment steps past it.
+
     Attributes:
         random_fill_env_steps: Environment steps taken at random before training starts.
-        env_steps_per_iteration: Environment steps of one `collect`. Drivers count over all
-            environments of the batch and never take fewer; with several environments they may
-            take a few more.
+        env_steps_per_iteration: Environment steps of one `collect`.
         time_step: Where the games stand.
     """
 
@@ -53,8 +55,11 @@ class Collector:
         self.time_step: ts.TimeStep | None = None
         self._environment = environment
         self._policies = {"random_policy": random_policy, "collect_policy": collect_policy}
-        piece = min(_FILL_PIECE_ENV_STEPS, random_fill_env_steps)
-        fill_driver = DynamicStepDriver(environment, random_policy, observers, num_steps=piece)
+        # A variable, so that one compiled loop takes whole pieces and the last, shorter one.
+        self._piece_env_steps = tf.Variable(0, dtype=tf.int32, trainable=False)
+        fill_driver = DynamicStepDriver(
+            environment, random_policy, observers, num_steps=self._piece_env_steps
+        )
         collect_driver = DynamicStepDriver(
             environment, collect_policy, observers, num_steps=env_steps_per_iteration
         )
@@ -62,8 +67,14 @@ class Collector:
         self._fill = tf.function(fill_driver.run, autograph=False)
         self._collect = tf.function(collect_driver.run, autograph=False)
 
-    def fill(self) -> None:
-        """Takes a piece of the random fill."""
+    def fill(self, env_steps: int) -> None:
+        """Takes a piece of the random fill, never more of it than is left.
+
+        Args:
+            env_steps: Environment steps taken so far, fewer than `random_fill_env_steps`.
+        """
+        left = self.random_fill_env_steps - env_steps
+        self._piece_env_steps.assign(min(_FILL_PIECE_ENV_STEPS, left))
         self.time_step, _ = self._fill(self._current(), ())
 
     def collect(self) -> None:

@@ -8,8 +8,7 @@ from tf_agents.environments.tf_py_environment import TFPyEnvironment
 from dqn_breakout import limits, words
 from dqn_breakout.environments.atari_environment import AtariEnvironment
 from dqn_breakout.environments.frame_stack import FrameStack4
-from dqn_breakout.environments.games import Games, GamesBuilder
-from dqn_breakout.environments.roms import rom_id
+from dqn_breakout.environments.games import GamesBuilder
 from dqn_breakout.errors import UserError
 
 # Above any machine's means, below what the emulator's 32-bit counters hold.
@@ -84,7 +83,6 @@ def create_environment(
     limits.boolean(f"{name}.terminal_on_life_loss", terminal_on_life_loss)
     limits.boolean(f"{name}.fire_on_reset", fire_on_reset)
     limits.one_of(f"{name}.render_mode", render_mode, _RENDER_MODES)
-    rom_id(game)
     environment = AtariEnvironment(
         games(
             game=game,
@@ -107,11 +105,6 @@ def _check_games(games: object) -> None:
     """Refuses what cannot make games, above all a name without the `@` before it."""
     name = "create_environment.games"
     choices = "write @vector_games or @python_games"
-    if isinstance(games, Games):
-        raise UserError(
-            f"{name} is a reference with () behind it, which makes the games too early; write it "
-            "without (), such as @vector_games."
-        )
     if isinstance(games, str):
         meant = f"write @{games}" if games in ("vector_games", "python_games") else choices
         raise UserError(f"{name} is the text {words.shown(games)}; {meant}, without quotes.")

@@ -10,7 +10,7 @@ import gymnasium
 import numpy as np
 from gymnasium.wrappers import AtariPreprocessing
 
-from dqn_breakout.environments.games import Games, GamesStep
+from dqn_breakout.environments.games import Games, GamesStep, check_called_by_builder
 from dqn_breakout.environments.roms import rom_id
 from dqn_breakout.errors import UserError
 
@@ -126,5 +126,10 @@ class PythonGames(Games):
 
 @gin.configurable
 def python_games(**arguments) -> PythonGames:  # type: ignore[no-untyped-def]
-    """Makes `PythonGames`; bind `create_environment.games = @python_games`."""
+    """Makes `PythonGames`; bind `create_environment.games = @python_games`.
+
+    Raises:
+        UserError: See `check_called_by_builder` and `PythonGames`.
+    """
+    check_called_by_builder("python_games", arguments)
     return PythonGames(**arguments)

@@ -38,9 +38,8 @@ def rom_id(game: str) -> str:
     if full_id and full_id[1] in known:
         hint = f"did you mean {full_id[1]}?"
         rule = (
-            "A plain name is needed, without what stands before and after it in gymnasium's ids "
-            "(ALE/<name>-v5): frames are skipped once, by create_environment.frame_skip, and every "
-            "other rule is a binding too."
+            "Give the plain name, without what stands around it in gymnasium's ALE/<name>-v5 ids: "
+            "frames are skipped once, by create_environment.frame_skip."
         )
     raise UserError(f"There is no Atari game {words.shown(game)}: {hint} {rule}")
 

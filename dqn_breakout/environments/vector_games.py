@@ -6,7 +6,7 @@ import gin
 import numpy as np
 from ale_py.vector_env import AtariVectorEnv
 
-from dqn_breakout.environments.games import Games, GamesStep
+from dqn_breakout.environments.games import Games, GamesStep, check_called_by_builder
 from dqn_breakout.environments.roms import rom_id
 from dqn_breakout.errors import UserError
 
@@ -82,5 +82,10 @@ class VectorGames(Games):
 
 @gin.configurable
 def vector_games(**arguments) -> VectorGames:  # type: ignore[no-untyped-def]
-    """Makes `VectorGames`; bind `create_environment.games = @vector_games`."""
+    """Makes `VectorGames`; bind `create_environment.games = @vector_games`.
+
+    Raises:
+        UserError: See `check_called_by_builder` and `VectorGames`.
+    """
+    check_called_by_builder("vector_games", arguments)
     return VectorGames(**arguments)

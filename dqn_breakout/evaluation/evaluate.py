@@ -20,6 +20,8 @@ from dqn_breakout.evaluation.protocols import EvaluationProtocol, configured
 from dqn_breakout.networks.fingerprint import weights_sha256
 
 Progress = Callable[[int], None]
+# Called after every step; what it raises ends the games.
+EachStep = Callable[[], None]
 
 
 class GameScores(NamedTuple):
@@ -85,6 +87,7 @@ def play_games(
     policy: TFPolicy,
     games: int,
     progress: Progress | None = None,
+    each_step: EachStep | None = None,
 ) -> GameScores:
     """Plays exactly `games` full games, without favour to short ones.
 
@@ -96,6 +99,7 @@ def play_games(
         policy: Chooses the actions.
         games: How many games, 1 or more.
         progress: Called with the number of finished games whenever it has grown.
+        each_step: Called after every step; what it raises ends the games.
     """
     tally = _Tally(environment.batch_size, games)
     act = tf.function(policy.action, autograph=False)
@@ -107,6 +111,8 @@ def play_games(
     while not tally.complete:
         time_step = py_environment.step(act(time_step).action.numpy())
         tally.add(time_step)
+        if each_step is not None:
+            each_step()
         if progress is not None and tally.finished > reported:
             reported = tally.finished
             progress(reported)
@@ -120,6 +126,7 @@ def evaluate_network(
     seed: int,
     num_environments: int,
     progress: Progress | None = None,
+    each_step: EachStep | None = None,
 ) -> dict[str, Any]:
     """Scores a Q-network that acts epsilon-greedily.
 
@@ -133,6 +140,7 @@ def evaluate_network(
         seed: Of the streams "evaluation" (games) and "evaluation/exploration".
         num_environments: How many games run side by side; never more than `games`.
         progress: Called with the number of finished games.
+        each_step: Called after every step; what it raises ends the games.
 
     Returns:
         What `eval.py --output` writes, without the checkpoint's counts: `returns`,
@@ -153,7 +161,9 @@ def evaluate_network(
             "evaluation/exploration",
         )
 
-    result = _evaluate("network", policy, protocol, games, seed, num_environments, progress)
+    result = _evaluate(
+        "network", policy, protocol, games, seed, num_environments, progress, each_step
+    )
     return {**result, "weights_sha256": weights_sha256(q_network.variables)}
 
 
@@ -175,7 +185,7 @@ def evaluate_random_player(
         )
 
     protocol = dataclasses.replace(protocol, epsilon=1.0)
-    return _evaluate("random", policy, protocol, games, seed, num_environments, progress)
+    return _evaluate("random", policy, protocol, games, seed, num_environments, progress, None)
 
 
 def create_evaluation_environment(
@@ -215,13 +225,14 @@ def _evaluate(
     seed: int,
     num_environments: int,
     progress: Progress | None,
+    each_step: EachStep | None,
 ) -> dict[str, Any]:
     limits.positive_int("The number of evaluation games", games)
     limits.positive_int("The number of evaluation environments", num_environments)
     num_environments = min(num_environments, games)
     environment = create_evaluation_environment(protocol, seed, "evaluation", num_environments)
     try:
-        played = play_games(environment, create_policy(environment), games, progress)
+        played = play_games(environment, create_policy(environment), games, progress, each_step)
     finally:
         environment.close()
     game = configured("create_environment.game")

@@ -15,7 +15,6 @@ from dqn_breakout.environments.builder import create_environment
 from dqn_breakout.errors import UserError
 from dqn_breakout.evaluation.protocols import configured
 from dqn_breakout.evaluation.request import checkpoints_of
-from dqn_breakout.networks.nature_cnn import create_q_network
 from dqn_breakout.run_directory import RunDirectory
 
 
@@ -62,9 +61,8 @@ def load_network(checkpoint_dir: str | os.PathLike[str]) -> SavedNetwork:
     with config.building():
         environment = create_environment(0, "evaluation", num_environments=1)
         try:
-            q_network = create_q_network(
-                environment.observation_spec(), environment.action_spec(), 0
-            )
+            create = configured("build.q_network")
+            q_network = create(environment.observation_spec(), environment.action_spec(), 0)
         finally:
             environment.close()
     _assign(q_network.variables, arrays, checkpoint.path, run)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +38,7 @@ def record_game(
     *,
     max_seconds: float | None = None,
     caption: str = "",
+    each_step: Callable[[], None] | None = None,
 ) -> dict[str, Any]:
     """Plays a game and writes it down at the game's own pace, with action values beside it.
 
@@ -48,6 +49,7 @@ def record_game(
         seed: Of the game and the random actions.
         max_seconds: The game is left after so many seconds; None for its end (.gif: 30 seconds,
             as its pictures are held in memory, 12 MB a second).
+        each_step: Called after every step; what it raises ends the game, and no video is left.
         caption: A few words beside the protocol's name, such as how long the network was trained.
 
     Returns:
@@ -72,10 +74,10 @@ def record_game(
     temporary = target.with_name(f".{target.stem}.{os.getpid()}.tmp{ending}")
     game = ShownGame(q_network, protocol, seed, "rgb_array")
     try:
-        steps = _until(game, max_seconds * per_second)
+        steps = _until(game, max_seconds * per_second, each_step)
         seconds = write(temporary, _pictures(steps, game, subtitle, per_second, scale), per_second)
         os.replace(temporary, target)
-    except OSError as error:
+    except (OSError, RuntimeError) as error:  # imageio's, where there is no ffmpeg
         raise UserError(f"The video {target} cannot be written: {error}.") from error
     finally:
         temporary.unlink(missing_ok=True)
@@ -88,9 +90,13 @@ def record_game(
     }
 
 
-def _until(game: ShownGame, last_env_step: float) -> Iterator[ShownStep]:
+def _until(
+    game: ShownGame, last_env_step: float, each_step: Callable[[], None] | None
+) -> Iterator[ShownStep]:
     """The game's steps up to its end, or to the given one."""
     for step in game:
+        if each_step is not None:
+            each_step()
         yield step
         if step.env_steps >= last_env_step:
             return

@@ -9,7 +9,11 @@ import tensorflow as tf
 import tf_keras
 from tf_agents.networks import q_network as q_network_lib
 
-from dqn_breakout import limits, seeding
+from dqn_breakout import limits, seeding, words
+from dqn_breakout.errors import UserError
+
+# Sixty times the paper's network; each copy of the weights would take 400 MB.
+_MOST_WEIGHTS = 100_000_000
 
 
 @tf_keras.utils.register_keras_serializable(package="dqn_breakout")
@@ -44,16 +48,10 @@ def create_q_network(
         dense_units: Units of each hidden dense layer.
 
     Raises:
-        UserError: A layer is not made of positive whole numbers.
+        UserError: A layer is not made of positive whole numbers, a kernel is larger than what the
+            layers before it leave of the picture, or the network is far too large.
     """
-    for layer in conv_layers:
-        limits.require(
-            len(layer) == 3, "create_q_network.conv_layers", "needs (filters, kernel, stride) each"
-        )
-        for number in layer:
-            limits.positive_int("create_q_network.conv_layers", number)
-    for units in dense_units:
-        limits.positive_int("create_q_network.dense_units", units)
+    _check_layers(observation_spec.shape, conv_layers, dense_units)
     # Layers draw their seeds from TensorFlow's global stream while they are built, nowhere else.
     tf.random.set_seed(seeding.stream_key(seed, "network/initial weights"))
     network = q_network_lib.QNetwork(
@@ -66,6 +64,56 @@ def create_q_network(
     )
     network.create_variables()
     return network
+
+
+def _check_layers(shape: Sequence[int], conv_layers: object, dense_units: object) -> None:
+    """Refuses layers that cannot be built on an observation `(height, width, S)`."""
+    name = "create_q_network.conv_layers"
+    form = (
+        "needs a tuple with (filters, kernel size, stride) for each layer, such as "
+        f"((32, 8, 4), (64, 4, 2)), but is {words.shown(conv_layers)}."
+    )
+    if not isinstance(conv_layers, Sequence) or isinstance(conv_layers, str):
+        raise UserError(f"{name} {form}")
+    height, width, channels = shape
+    weights = 0
+    for place, layer in enumerate(conv_layers, 1):
+        limits.require(
+            isinstance(layer, Sequence) and not isinstance(layer, str) and len(layer) == 3,
+            name,
+            form,
+        )
+        filters, kernel, stride = (limits.positive_int(name, number) for number in layer)
+        limits.require(
+            kernel <= min(height, width),
+            name,
+            f"has kernel size {words.shown(kernel)} in layer {place}, which gets a picture of only "
+            f"{height}x{width}; lower it, or the strides and kernels before it.",
+        )
+        weights += kernel * kernel * channels * filters
+        _check_weights(name, weights)
+        height, width = (height - kernel) // stride + 1, (width - kernel) // stride + 1
+        channels = filters
+
+    name = "create_q_network.dense_units"
+    if not isinstance(dense_units, Sequence) or isinstance(dense_units, str):
+        raise UserError(
+            f"{name} needs a tuple with the units of each layer, such as (512,), but is "
+            f"{words.shown(dense_units)}."
+        )
+    inputs = height * width * channels
+    for units in dense_units:
+        weights += inputs * limits.positive_int(name, units)
+        _check_weights(name, weights)
+        inputs = units
+
+
+def _check_weights(parameter: str, weights: int) -> None:
+    limits.require(
+        weights <= _MOST_WEIGHTS,
+        parameter,
+        f"makes a network of {weights:.2g} weights or more; at most {_MOST_WEIGHTS:,} are allowed.",
+    )
 
 
 def forward_flops(q_network: q_network_lib.QNetwork, frame_shape: Sequence[int]) -> int:

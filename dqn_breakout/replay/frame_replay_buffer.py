@@ -6,13 +6,12 @@ from typing import Any, NamedTuple
 
 import gin
 import numpy as np
-import psutil
 import tensorflow as tf
 from tf_agents.replay_buffers import tf_uniform_replay_buffer
 from tf_agents.trajectories import time_step as ts
 from tf_agents.trajectories import trajectory as trajectory_lib
 
-from dqn_breakout import limits, seeding
+from dqn_breakout import limits, provenance, seeding
 from dqn_breakout.replay.frame_table import FrameTable
 
 # A stored step that ends a game starts no transition. Each place of a batch draws this many
@@ -321,7 +320,7 @@ def create_replay_buffer(
         f"environments; give at least {least * num_environments}.",
     )
     needed = capacity_transitions * row_bytes(tuple(frame_shape))
-    memory = psutil.virtual_memory().total
+    memory = provenance.memory_bytes()
     limits.require(
         needed + OTHER_MEMORY_BYTES <= memory or ignore_memory,
         name,

@@ -8,10 +8,10 @@ import shlex
 import sys
 from typing import TextIO
 
-import psutil
 import tensorflow as tf
 from tqdm import tqdm
 
+from dqn_breakout import provenance
 from dqn_breakout.run_directory import RunDirectory
 from dqn_breakout.training.loop import Iteration
 from dqn_breakout.training.progress import Row
@@ -44,7 +44,7 @@ def plan(
         f"  run directory   {run.path}",
         f"  device          {f'{gpus} GPU(s)' if gpus else f'CPU, {os.cpu_count()} cores'}",
         f"  replay buffer   {replay_transitions:,} transitions, {replay_bytes / 1e9:.2f} GB when "
-        f"full; this machine has {psutil.virtual_memory().total / 1e9:.1f} GB",
+        f"full; this machine has {provenance.memory_bytes() / 1e9:.1f} GB",
         f"  budget          {budget}",
         f"  finish          around {finish:%a %H:%M}, in {format_seconds(left)} (a guess from the "
         f"processor's speed: {guessed_env_steps_per_second:,.0f} steps/s)",
@@ -70,8 +70,9 @@ def end(run: RunDirectory, env_steps: int, stopped_by: str | None) -> str:
 class ConsoleHook:
     """A progress bar on a terminal; a line per row elsewhere."""
 
-    def __init__(self, total_env_steps: int, env_steps: int, stream: TextIO = sys.stderr):
-        """Shows progress from `env_steps` to `total_env_steps` on `stream`."""
+    def __init__(self, total_env_steps: int, env_steps: int, stream: TextIO | None = None):
+        """Shows progress from `env_steps` to `total_env_steps`, on stderr if not on `stream`."""
+        stream = stream or sys.stderr
         self._total = total_env_steps
         self._stream = stream
         self._bar = (

@@ -16,9 +16,11 @@ from typing import Any, Protocol
 import tensorflow as tf
 from tqdm import tqdm
 
+from dqn_breakout.errors import UserError
 from dqn_breakout.run_directory import RunDirectory, write_json
 from dqn_breakout.training.loop import Iteration
 from dqn_breakout.training.progress import Row
+from dqn_breakout.training.signals import Stopped
 
 
 class Hook(Protocol):
@@ -146,37 +148,39 @@ class EvaluationHook:
         self._writer = tf.summary.create_file_writer(str(run.eval_events))
 
     def on_iteration(self, iteration: Iteration) -> None:
-        """Evaluates when a period has passed."""
+        """Evaluates when a period has passed; leaves it undone where a stop was asked for."""
         if self._period.due(iteration.env_steps):
-            self.evaluate(iteration.env_steps)
+            started = time.monotonic()
+            try:
+                self._run_evaluation(iteration.env_steps)
+            except Stopped:
+                _tell(f"The evaluation at {iteration.env_steps:,} steps was left out.")
+            self._pause(time.monotonic() - started)
 
     def on_row(self, row: Row) -> None:
         """Nothing."""
 
-    def evaluate(self, env_steps: int) -> dict[str, Any]:
-        """Evaluates now.
-
-        Returns:
-            The scores, as they were written.
-        """
-        started = time.monotonic()
+    def _run_evaluation(self, env_steps: int) -> None:
         scores = {"env_steps": env_steps, **self._evaluate()}
         self._run.evaluations.mkdir(exist_ok=True)
         write_json(self._run.evaluations / f"{env_steps:012d}.json", scores)
-        if self._record is not None:
-            self._run.videos.mkdir(exist_ok=True)
-            self._record(self._run.videos / f"{env_steps:012d}.mp4")
         with self._writer.as_default(step=env_steps):
             tf.summary.scalar("games/return_mean", float(scores["mean"]))
             tf.summary.scalar("games/return_median", float(scores["median"]))
         self._writer.flush()
-        tqdm.write(
+        _tell(
             f"Evaluation at {env_steps:,} steps: mean return {scores['mean']:.2f} of "
-            f"{scores['games']} full games ({scores['protocol']['name']} protocol)",
-            file=sys.stderr,
+            f"{scores['games']} full games ({scores['protocol']['name']} protocol)"
         )
-        self._pause(time.monotonic() - started)
-        return scores
+        if self._record is None:
+            return
+        path = self._run.videos / f"{env_steps:012d}.mp4"
+        path.parent.mkdir(exist_ok=True)
+        try:
+            self._record(path)
+        except UserError as error:
+            # Days of training do not end for want of a video.
+            _tell(f"There is no video of it: {error.message}")
 
     def close(self) -> None:
         """Closes the event file."""
@@ -188,3 +192,8 @@ def _env_steps_of(line: str) -> int | None:
         return int(json.loads(line)["env_steps"])
     except (ValueError, KeyError, TypeError):
         return None
+
+
+def _tell(sentence: str) -> None:
+    """Prints a line above the progress bar, where there is one."""
+    tqdm.write(sentence, file=sys.stderr)

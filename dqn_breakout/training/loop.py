@@ -43,7 +43,7 @@ def iterations(
     fill = collector.random_fill_env_steps
     while (now := env_steps()) < total_env_steps:
         if now < fill:
-            collector.fill()
+            collector.fill(now)
         else:
             collector.collect()
         now = env_steps()

@@ -11,9 +11,10 @@ import shlex
 import sys
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
-from dqn_breakout import config, provenance
+from dqn_breakout import checkpoint_files, config, provenance
 from dqn_breakout.errors import UserError
 from dqn_breakout.run_directory import RunDirectory, write_atomically, write_json
 
@@ -60,21 +61,27 @@ def settle_seed(run: RunDirectory, seed: int | None) -> int:
     """The seed to use: the given one, or that of the run that is there, or 1.
 
     Raises:
-        UserError: The run there has another seed.
+        UserError: The run there has another seed, or its record is gone.
     """
     if not run.run_json.exists():
+        _refuse_checkpoints_without(run, run.run_json)
         return DEFAULT_SEED if seed is None else seed
     there = int(_read(run)["seed"])
     if seed is not None and seed != there:
         raise UserError(
-            f"The run in {run.path} has seed {there}, not {seed}. Leave --seed out to go on with "
-            "it, or choose another --run_dir."
+            f"The run in {run.path} has seed {there}, not {seed}. Leave --seed out to continue it, "
+            "or choose another --run_dir."
         )
     return there
 
 
-def settle_config(run: RunDirectory) -> None:
-    """Records the operative config; everything that it configures must have been built.
+def check_config(run: RunDirectory) -> str:
+    """Compares the operative config with that of the run that is there, if there is one.
+
+    Everything that gin configures must have been built.
+
+    Returns:
+        The operative config, to be recorded once the run really starts.
 
     Raises:
         UserError: The run there has another config (the message names each binding that differs),
@@ -84,25 +91,34 @@ def settle_config(run: RunDirectory) -> None:
     if unused:
         raise UserError(
             f"Nothing uses the binding{'s' if len(unused) > 1 else ''} {', '.join(unused)}. Leave "
-            "it out, or mend its scope."
+            "it out, or correct its scope."
         )
     text = config.operative_config()
-    if run.config_gin.exists():
-        differences = [
-            sentence
-            for sentence in config.differences(run.config_gin.read_text(), text)
-            if not sentence.startswith(_MAY_CHANGE)
-        ]
-        if differences:
-            raise UserError(
-                f"The run in {run.path} has another config: {'; '.join(differences)}. Give the "
-                "same config to go on with it, or choose another --run_dir."
-            )
-    write_atomically(run.config_gin, text.encode())
+    if not run.config_gin.exists():
+        _refuse_checkpoints_without(run, run.config_gin)
+        return text
+    try:
+        there = run.config_gin.read_text(encoding="utf-8")
+        found = config.differences(there, text)
+    except (OSError, UnicodeDecodeError, UserError) as error:
+        raise UserError(
+            f"{run.config_gin} cannot be read ({error}). Restore it, or choose another --run_dir."
+        ) from error
+    # Each sentence begins with the name of its binding.
+    differences = [each for each in found if each.split(":")[0] not in _MAY_CHANGE]
+    if differences:
+        raise UserError(
+            f"The run in {run.path} has another config: {'; '.join(differences)}. Give the same "
+            "config to continue it, or choose another --run_dir."
+        )
+    return text
 
 
-def record_start(run: RunDirectory, seed: int, game: str, env_steps: int) -> None:
-    """Adds this start to run.json."""
+def record_start(
+    run: RunDirectory, seed: int, game: str, env_steps: int, operative_config: str
+) -> None:
+    """Records the config, and adds this start to run.json."""
+    write_atomically(run.config_gin, operative_config.encode())
     starts = _read(run)["starts"] if run.run_json.exists() else []
     start = {
         "time": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
@@ -113,6 +129,14 @@ def record_start(run: RunDirectory, seed: int, game: str, env_steps: int) -> Non
         "machine": provenance.machine(),
     }
     write_json(run.run_json, {"seed": seed, "game": game, "starts": [*starts, start]})
+
+
+def _refuse_checkpoints_without(run: RunDirectory, missing: Path) -> None:
+    if checkpoint_files.checkpoints(run.checkpoints):
+        raise UserError(
+            f"{run.path} has checkpoints but no {missing.name}, so it is not known what they are "
+            "of. Restore the file, or choose another --run_dir."
+        )
 
 
 def _read(run: RunDirectory) -> dict[str, Any]:

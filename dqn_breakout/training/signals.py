@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+import os
 import signal
 from types import FrameType, TracebackType
 
+_NOTICE = b"\nStopping after this turn; all will be saved. Ctrl-C once more leaves at once.\n"
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+class Stopped(Exception):
+    """A stop was asked for in the middle of something that may be left undone."""
+
 
 class StopSignals:
-    """While open, SIGINT and SIGTERM ask for a stop instead of killing; a second SIGINT kills.
+    """While open, signals ask for a stop instead of killing; a second SIGINT kills.
+
+    They are SIGINT (Ctrl-C), SIGTERM (a machine that is taken away) and SIGHUP (a lost terminal).
 
     Attributes:
         received: The signal that asked, None while there was none.
@@ -19,7 +29,7 @@ class StopSignals:
         self._before: dict[signal.Signals, object] = {}
 
     def __enter__(self) -> StopSignals:
-        for number in (signal.SIGINT, signal.SIGTERM):
+        for number in _SIGNALS:
             self._before[number] = signal.signal(number, self._receive)
         return self
 
@@ -37,8 +47,20 @@ class StopSignals:
         """The usual exit code after the received signal; 0 where there was none."""
         return 128 + self.received if self.received is not None else 0
 
+    def check(self) -> None:
+        """Leaves what may be left undone, such as an evaluation.
+
+        Raises:
+            Stopped: A stop was asked for.
+        """
+        if self.received is not None:
+            raise Stopped
+
     def _receive(self, number: int, frame: FrameType | None) -> None:
         if self.received is not None and number == signal.SIGINT:
             signal.signal(signal.SIGINT, signal.SIG_DFL)
             signal.raise_signal(signal.SIGINT)
-        self.received = signal.Signals(number)
+        if self.received is None:
+            self.received = signal.Signals(number)
+            # Not print: a signal may arrive in the middle of one.
+            os.write(2, _NOTICE)

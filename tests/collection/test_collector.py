@@ -22,7 +22,6 @@ from tests.scripted_games import (
     scripted_environment,
 )
 
-WHOLE_PIECES = pytest.mark.xfail(reason="The last piece of the fill is as long as the others")
 ENDLESS = [Script(1, [Move(0, 1)] * 60_000 + [Move(0, 0, "terminated")])]
 
 
@@ -79,7 +78,7 @@ class Setting:
 
 def test_the_fill_is_random_and_what_follows_is_the_agents() -> None:
     setting = Setting([random_scripts(seed, 20, 9) for seed in range(2)])
-    setting.collector.fill()
+    setting.collector.fill(setting.metrics.env_steps)
     fill = len(setting.seen)
     setting.collector.collect()
     setting.collector.collect()
@@ -95,7 +94,7 @@ def test_the_fill_is_random_and_what_follows_is_the_agents() -> None:
 
 def test_observers_are_shown_every_step_in_order_and_none_twice() -> None:
     setting = Setting([random_scripts(seed, 20, 9) for seed in range(3)], random_policy=True)
-    setting.collector.fill()
+    setting.collector.fill(setting.metrics.env_steps)
     for _ in range(20):
         setting.collector.collect()
     oracle = scripted_environment(
@@ -117,7 +116,7 @@ def test_an_iteration_takes_its_steps_over_all_environments_together(
     environments: int, steps: int
 ) -> None:
     setting = Setting([ENDLESS] * environments, fill=environments, iteration=4)
-    setting.collector.fill()
+    setting.collector.fill(setting.metrics.env_steps)
     assert setting.metrics.env_steps == environments
     for number in range(1, 6):
         setting.collector.collect()
@@ -128,7 +127,7 @@ def test_steps_that_only_start_a_game_do_not_count() -> None:
     """Three steps and a start, over and over: three of four trajectories count."""
     game = Script(1, [Move(0, 1), Move(0, 1), Move(0, 0, "terminated")])
     setting = Setting([[game]], fill=3, iteration=4)
-    setting.collector.fill()
+    setting.collector.fill(setting.metrics.env_steps)
     assert (len(setting.seen), setting.metrics.env_steps) == (3, 3)
     setting.collector.collect()
     assert (len(setting.seen), setting.metrics.env_steps) == (9, 7)
@@ -146,33 +145,32 @@ def small_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
         1,
         60,
         100,
-        pytest.param(150, marks=WHOLE_PIECES),
-        pytest.param(230, marks=WHOLE_PIECES),
+        150,
+        230,
     ],
 )
 def test_the_fill_ends_at_its_number_of_steps(fill: int) -> None:
     setting = Setting([ENDLESS], fill=fill)
     pieces = 0
     while setting.metrics.env_steps < fill:
-        setting.collector.fill()
+        setting.collector.fill(setting.metrics.env_steps)
         pieces += 1
     assert setting.metrics.env_steps == fill
     assert pieces == -(-fill // 100)  # Progress shows now and then.
 
 
-@WHOLE_PIECES
 @pytest.mark.usefixtures("small_pieces")
 def test_the_fill_of_several_environments_ends_less_than_a_step_of_all_too_late() -> None:
     setting = Setting([ENDLESS] * 16, fill=300)
     while setting.metrics.env_steps < 300:
-        setting.collector.fill()
+        setting.collector.fill(setting.metrics.env_steps)
     assert setting.metrics.env_steps == 19 * 16
 
 
 def test_a_restored_collector_goes_on_as_if_it_had_never_stopped() -> None:
     scripts = [random_scripts(seed, 50, 7) for seed in range(3)]
     setting, restored = (Setting(scripts, fill=30, random_policy=True) for _ in range(2))
-    setting.collector.fill()
+    setting.collector.fill(setting.metrics.env_steps)
     for _ in range(7):
         setting.collector.collect()
     state = setting.collector.get_state()
@@ -192,7 +190,7 @@ def test_a_restored_collector_goes_on_as_if_it_had_never_stopped() -> None:
 def test_a_state_can_be_had_before_anything_was_played() -> None:
     setting = Setting([random_scripts(0, 5, 7)])
     assert setting.collector.get_state()["lengths"].tolist() == [0]
-    setting.collector.fill()
+    setting.collector.fill(setting.metrics.env_steps)
     assert len(setting.games.seeds) == 1  # The games were started once.
 
 

@@ -15,7 +15,6 @@ from dqn_breakout.environments.vector_games import vector_games
 from dqn_breakout.errors import UserError
 from tests.scripted_games import ScriptedGames, random_scripts
 
-NO_CHECK_YET = pytest.mark.xfail(reason="Whatever is given for True or False is taken")
 ARGUMENTS: dict[str, Any] = {
     "games": vector_games,
     "game": "Breakout",
@@ -81,8 +80,8 @@ def test_what_the_games_are_asked_for() -> None:
         ("sticky_action_probability", float("nan")),
         ("max_episode_steps", 0),
         ("max_episode_steps", -27_000),
-        pytest.param("terminal_on_life_loss", "False", marks=NO_CHECK_YET),
-        pytest.param("fire_on_reset", 0, marks=NO_CHECK_YET),
+        ("terminal_on_life_loss", "False"),
+        ("fire_on_reset", 0),
     ],
 )
 def test_values_out_of_range_are_refused_by_name(parameter: str, value: object) -> None:
@@ -98,10 +97,50 @@ def test_an_unknown_game_is_refused_before_anything_starts() -> None:
         create_environment(3, "collection", **{**ARGUMENTS, "game": "SpaceInvader"})
 
 
-@pytest.mark.filterwarnings("ignore:.*render_mode='hologram':UserWarning")
 @pytest.mark.parametrize("games", [vector_games, python_games])
 def test_a_render_mode_that_does_not_exist_is_refused(games: Any) -> None:
-    with pytest.raises(UserError):
+    with pytest.raises(UserError, match=r"render_mode must be one of None, 'rgb_array', 'human', "):
         create_environment(
             3, "collection", **{**ARGUMENTS, "games": games, "render_mode": "hologram"}
         )
+
+
+@pytest.mark.parametrize(
+    ("games", "said"),
+    [
+        ("vector_games", "is the text 'vector_games'; write @vector_games, without quotes."),
+        ("vector", "is the text 'vector'; write @vector_games or @python_games, without quotes."),
+        (None, "is None; write @vector_games or @python_games."),
+        (3, "is 3; write @vector_games or @python_games."),
+    ],
+)
+def test_what_makes_no_games_is_refused(games: object, said: str) -> None:
+    with pytest.raises(UserError) as caught:
+        create_environment(3, "collection", **{**ARGUMENTS, "games": games})
+    assert caught.value.message == f"create_environment.games {said}"
+
+
+@pytest.mark.parametrize(
+    ("name", "games"), [("vector_games", vector_games), ("python_games", python_games)]
+)
+def test_games_that_gin_makes_by_itself_are_refused(name: str, games: Any) -> None:
+    with pytest.raises(UserError, match=f"too early; write it without \\(\\): @{name}\\."):
+        games()
+    with pytest.raises(UserError, match=f"{name} has no parameter 'x'; games are described by "):
+        games(game="Pong", x=1)
+
+
+@pytest.mark.parametrize(
+    ("parameter", "value", "said"),
+    [
+        ("num_environments", 10_001, "must be at most 10,000, but is 10001."),
+        ("noop_max", 2**31, "must be below 2,147,483,647, but is 2147483648."),
+        ("max_episode_steps", 2**29, "is 536870912 and frame_skip is 4: a game would last over "),
+    ],
+)
+def test_numbers_that_the_emulator_cannot_count_are_refused(
+    parameter: str, value: int, said: str
+) -> None:
+    with pytest.raises(UserError) as caught:
+        create_environment(3, "collection", **{**ARGUMENTS, parameter: value})
+    assert caught.value.message.startswith(f"create_environment.{parameter} {said}")
