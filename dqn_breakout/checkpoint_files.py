@@ -1,25 +1,31 @@
 """Checkpoints as files: named arrays, written atomically, with checksums; no code in them.
 
     checkpoints/000000250000/
-      manifest.json     format, counters, and for each file its size and SHA-256
-      network.npz ...   groups of named arrays, plain NumPy, never pickled
+      manifest.json     format, counters, for each file its size and SHA-256, and its own SHA-256
+      network.npz ...   groups of named arrays, plain NumPy, never pickled, never compressed
     replay/rows-<start>-<stop>.npz.lz4    segments named by the manifests that need them
 
-What the arrays mean is not known here: `training/checkpoint.py` gives and takes them.
+What the arrays mean is not known here: `training/checkpoint.py` gives and takes them. Files may
+come from a stranger: none makes reading take more memory than its size and its manifest allow.
 """
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import hashlib
 import io
 import json
+import math
 import os
+import re
 import shutil
+import struct
+import tokenize
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import lz4.frame
 import numpy as np
@@ -29,6 +35,29 @@ from dqn_breakout.run_directory import sync_folder, write_atomically
 
 FORMAT = 1
 _MANIFEST = "manifest.json"
+_KEYS = {"format", "counters", "files", "segments"}
+# The manifest's own checksum; manifests of format 1 were first written without.
+_CHECKSUM = "sha256"
+# A replay segment may not decompress to more, unless its manifest says how much it is.
+_UNSTATED_BYTES = 2**30
+# Compressed bytes read at a time; LZ4 makes at most 255 times as many of them.
+_PIECE_BYTES = 2**13
+# What zipfile and NumPy raise on bytes that are no arrays.
+_MALFORMED = (
+    AttributeError,
+    EOFError,
+    LookupError,
+    OverflowError,
+    RuntimeError,
+    SyntaxError,
+    TypeError,
+    ValueError,
+    struct.error,
+    tokenize.TokenError,
+    zipfile.BadZipFile,
+)
+_HALF_WRITTEN = re.compile(r"\..+\.\d+\.tmp")
+_REPLACED = re.compile(r"\.(\d+)\.replaced")
 Arrays = Mapping[str, np.ndarray]
 
 
@@ -62,10 +91,11 @@ class Checkpoint:
         """The arrays of one group, after their checksum was compared.
 
         Raises:
-            DamagedCheckpoint: The file is not the one that was written.
+            DamagedCheckpoint: The file is not the one that was written, or not one of arrays.
         """
-        name = f"{group}.npz"
-        return _read_arrays(_verified(self.path / name, self.manifest["files"].get(name)))
+        path = self.path / f"{group}.npz"
+        with _verified(path, self.manifest["files"].get(path.name)) as file:
+            return _read_arrays(path, file)
 
     def segment(self, folder: Path, name: str) -> dict[str, np.ndarray]:
         """The arrays of one replay segment, after its checksum was compared.
@@ -73,27 +103,47 @@ class Checkpoint:
         Raises:
             DamagedCheckpoint: The file is not the one that was written.
         """
-        path = folder / name
-        content = _verified(path, self.manifest["segments"][name])
-        try:
-            return _read_arrays(lz4.frame.decompress(content))
-        except RuntimeError as error:
-            raise DamagedCheckpoint(f"{path} is not a replay segment: {error}") from error
+        path, fingerprint = folder / name, self.manifest["segments"][name]
+        with _verified(path, fingerprint) as file:
+            limit = fingerprint.get("uncompressed_bytes", _UNSTATED_BYTES)
+            return _read_arrays(path, _decompressed(path, file, limit))
+
+    def verify(self, folder: Path) -> None:
+        """Compares every file with its checksum, a piece at a time; nothing is decompressed.
+
+        Args:
+            folder: Where the replay segments lie.
+
+        Raises:
+            DamagedCheckpoint: A file is not the one that was written.
+        """
+        for name, fingerprint in self.manifest["files"].items():
+            with _verified(self.path / name, fingerprint):
+                pass
+        for name, fingerprint in self.manifest["segments"].items():
+            with _verified(folder / name, fingerprint):
+                pass
 
 
 def write_segment(folder: Path, name: str, arrays: Arrays) -> dict[str, Any]:
     """Writes a replay segment.
 
+    The arrays are compressed as they are read: beside them, only the compressed file is held.
+
     Returns:
-        Its size and SHA-256, for the manifest.
+        Its size, its SHA-256 and its size before compression, for the manifest.
 
     Raises:
         OSError: It could not be written; nothing is left under its name.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    content = lz4.frame.compress(_to_bytes(arrays))
+    buffer = io.BytesIO()
+    with lz4.frame.open(buffer, "wb") as file:
+        np.savez(file, allow_pickle=False, **arrays)
+        uncompressed_bytes = file.tell()
+    content = buffer.getvalue()
     write_atomically(folder / name, content)
-    return _fingerprint(content)
+    return {**_fingerprint(content), "uncompressed_bytes": uncompressed_bytes}
 
 
 def write_checkpoint(
@@ -115,6 +165,7 @@ def write_checkpoint(
     """
     final = folder / f"{int(counters['env_steps']):012d}"
     temporary = folder / f".{final.name}.{os.getpid()}.tmp"
+    replaced = folder / f".{final.name}.replaced"
     shutil.rmtree(temporary, ignore_errors=True)
     try:
         temporary.mkdir(parents=True)
@@ -123,22 +174,48 @@ def write_checkpoint(
             content = _to_bytes(arrays)
             write_atomically(temporary / f"{group}.npz", content)
             files[f"{group}.npz"] = _fingerprint(content)
-        manifest = {
+        manifest: dict[str, Any] = {
             "format": FORMAT,
             "counters": dict(counters),
             "files": files,
             "segments": {name: dict(value) for name, value in segments.items()},
         }
+        manifest[_CHECKSUM] = _manifest_checksum(manifest)
         text = json.dumps(manifest, indent=2, allow_nan=False) + "\n"
         write_atomically(temporary / _MANIFEST, text.encode())
         if final.exists():
-            shutil.rmtree(final)
-        os.replace(temporary, final)
-    except BaseException:
+            shutil.rmtree(replaced, ignore_errors=True)
+            os.replace(final, replaced)
+        try:
+            os.replace(temporary, final)
+        except BaseException:
+            if replaced.exists():
+                os.replace(replaced, final)
+            raise
+        sync_folder(folder)
+    finally:
         shutil.rmtree(temporary, ignore_errors=True)
-        raise
-    sync_folder(folder)
+        if final.exists():
+            shutil.rmtree(replaced, ignore_errors=True)
     return Checkpoint(final, manifest)
+
+
+def sweep(folder: Path) -> None:
+    """Removes what dead processes left half-written in a folder, which no other may be writing.
+
+    A checkpoint that was just being replaced by another of the same step gets its name back.
+    """
+    if not folder.is_dir():
+        return
+    for path in list(folder.iterdir()):
+        replaced = _REPLACED.fullmatch(path.name)
+        if replaced is not None and not (folder / replaced[1]).exists():
+            os.replace(path, folder / replaced[1])
+        elif replaced is not None or _HALF_WRITTEN.fullmatch(path.name):
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path)
+            else:
+                path.unlink()
 
 
 def checkpoints(folder: Path) -> list[Path]:
@@ -158,20 +235,23 @@ def open_checkpoint(path: Path) -> Checkpoint:
     manifest_path = path / _MANIFEST
     try:
         manifest = json.loads(manifest_path.read_bytes())
-        known = manifest["format"] == FORMAT
+        found = manifest["format"]
+        if found != FORMAT:
+            raise DamagedCheckpoint(
+                f"{manifest_path} is of format {found!r}; this version reads {FORMAT}"
+            )
         complete = (
-            isinstance(manifest["counters"]["env_steps"], int)
+            manifest.keys() - {_CHECKSUM} == _KEYS
+            and isinstance(manifest["counters"]["env_steps"], int)
             and isinstance(manifest["files"], dict)
             and isinstance(manifest["segments"], dict)
+            and manifest.get(_CHECKSUM, _manifest_checksum(manifest))
+            == _manifest_checksum(manifest)
         )
     except OSError as error:
         raise DamagedCheckpoint(f"{manifest_path} cannot be read: {error.strerror}") from error
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise DamagedCheckpoint(f"{manifest_path} is damaged") from error
-    if not known:
-        raise DamagedCheckpoint(
-            f"{manifest_path} is of format {manifest['format']!r}; this version reads {FORMAT}"
-        )
     if not complete:
         raise DamagedCheckpoint(f"{manifest_path} is damaged")
     return Checkpoint(path, manifest)
@@ -204,30 +284,87 @@ def _to_bytes(arrays: Arrays) -> bytes:
     return buffer.getvalue()
 
 
-def _read_arrays(content: bytes) -> dict[str, np.ndarray]:
+def _read_arrays(path: Path, file: IO[bytes]) -> dict[str, np.ndarray]:
+    """The arrays of a .npz file; they take no more memory than the file has bytes."""
+    size = file.seek(0, os.SEEK_END)
     try:
-        with np.load(io.BytesIO(content), allow_pickle=False) as file:
-            return {name: file[name] for name in file.files}
-    except (ValueError, OSError, EOFError, zipfile.BadZipFile, KeyError) as error:
-        raise DamagedCheckpoint(f"not a file of arrays: {error}") from error
+        with zipfile.ZipFile(file) as archive:
+            members = archive.infolist()
+            if any(member.compress_type != zipfile.ZIP_STORED for member in members):
+                raise ValueError("an array in it is compressed")
+            if sum(member.file_size for member in members) > size:
+                raise ValueError("the arrays in it are larger than the file")
+            arrays = {}
+            for member in members:
+                with archive.open(member) as content:
+                    arrays[member.filename.removesuffix(".npy")] = _read_array(
+                        content, member.file_size
+                    )
+            return arrays
+    except _MALFORMED as error:
+        raise DamagedCheckpoint(f"{path} is not a file of arrays: {error}") from error
+
+
+def _read_array(content: IO[bytes], size: int) -> np.ndarray:
+    """One array in .npy format, if it is of the size that its header says."""
+    version = np.lib.format.read_magic(content)
+    read_header = {
+        (1, 0): np.lib.format.read_array_header_1_0,
+        (2, 0): np.lib.format.read_array_header_2_0,
+    }[version]
+    try:
+        shape, _, dtype = read_header(content)
+    except MemoryError as error:
+        # Python's parser says so of brackets within brackets within brackets.
+        raise ValueError("a header is nested too deeply") from error
+    if min(shape, default=0) < 0 or not dtype.itemsize:
+        raise ValueError(f"no array has shape {shape} and type {dtype}")
+    if content.tell() + math.prod(shape) * dtype.itemsize != size:
+        raise ValueError("an array in it is not of the size that it states")
+    content.seek(0)
+    return np.lib.format.read_array(content, allow_pickle=False)
+
+
+def _decompressed(path: Path, file: IO[bytes], limit: int) -> io.BytesIO:
+    """What was compressed into a file, if that is at most `limit` bytes."""
+    decompressor = lz4.frame.LZ4FrameDecompressor()
+    content = io.BytesIO()
+    try:
+        while piece := file.read(_PIECE_BYTES):
+            content.write(decompressor.decompress(piece))
+            if content.tell() > limit:
+                raise ValueError(f"it holds more than {limit} bytes")
+    except (RuntimeError, EOFError, ValueError, TypeError) as error:
+        raise DamagedCheckpoint(f"{path} is not a replay segment: {error}") from error
+    if not decompressor.eof:
+        raise DamagedCheckpoint(f"{path} is not a replay segment: it is cut short")
+    return content
 
 
 def _fingerprint(content: bytes) -> dict[str, Any]:
     return {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
 
 
-def _verified(path: Path, fingerprint: Any) -> bytes:
+def _manifest_checksum(manifest: Mapping[str, Any]) -> str:
+    rest = {key: value for key, value in manifest.items() if key != _CHECKSUM}
+    return hashlib.sha256(json.dumps(rest).encode()).hexdigest()
+
+
+@contextlib.contextmanager
+def _verified(path: Path, fingerprint: Any) -> Iterator[IO[bytes]]:
+    """The file, open at its start, after its size and checksum were compared."""
     if not isinstance(fingerprint, dict):
         raise DamagedCheckpoint(f"{path} is not in its manifest")
     try:
-        size = path.stat().st_size
-        if size != fingerprint.get("bytes"):
-            raise DamagedCheckpoint(
-                f"{path} has {size} bytes and should have {fingerprint.get('bytes')}"
-            )
-        content = path.read_bytes()
+        with open(path, "rb") as file:
+            size = os.fstat(file.fileno()).st_size
+            if size != fingerprint.get("bytes"):
+                raise DamagedCheckpoint(
+                    f"{path} has {size} bytes and should have {fingerprint.get('bytes')}"
+                )
+            if hashlib.file_digest(file, "sha256").hexdigest() != fingerprint.get("sha256"):
+                raise DamagedCheckpoint(f"{path} was changed: its checksum does not match")
+            file.seek(0)
+            yield file
     except OSError as error:
         raise DamagedCheckpoint(f"{path} cannot be read: {error.strerror}") from error
-    if hashlib.sha256(content).hexdigest() != fingerprint.get("sha256"):
-        raise DamagedCheckpoint(f"{path} was changed: its checksum does not match")
-    return content

@@ -54,7 +54,7 @@ _DEEPEST_NESTING = 20
 _DEEPEST_REFERENCES = 20
 
 # Where more values are missing, a whole file is.
-_MOST_MISSING_NAMED = 3
+_MOST_MISSING_NAMED = 2
 
 _TOO_LARGE = "a whole number does not fit into 64 bits"
 
@@ -144,9 +144,9 @@ def parse(gin_files: Sequence[str], gin_bindings: Sequence[str] = ()) -> None:
 
     Raises:
         UserError: Anything in the files or bindings is wrong: not found, not readable, not gin,
-            names that nothing registered or that are TF-Agents' own, macros that are undefined, circular or used by nothing,
-            `import` statements, numbers that a configuration cannot hold. gin's configuration is
-            then empty and unlocked.
+            names that nothing registered or that are TF-Agents' own, macros that are undefined,
+            circular or used by nothing, `import` statements, numbers that a configuration cannot
+            hold. gin's configuration is then empty and unlocked.
     """
     gin.clear_config()
     reading = _Reading()

@@ -1,7 +1,8 @@
 """Makes a run small enough to share: python -m dqn_breakout.export_network RUN_DIR FOLDER
 
-The folder holds what `eval.py --checkpoint_dir=FOLDER` needs and no more: the network of the newest
-checkpoint, the operative config, and where the run stood. About 6 MB instead of gigabytes.
+The folder holds what `eval.py --checkpoint_dir=FOLDER` needs and what says where it came from: the
+network of the newest checkpoint, the operative config, run.json and summary.json. About 6 MB instead
+of gigabytes.
 """
 
 from __future__ import annotations
@@ -43,7 +44,10 @@ def export_network(run_dir: Path, folder: Path) -> Path:
     written = checkpoint_files.write_checkpoint(
         shared.checkpoints, newest.counters, {"network": network}, segments={}
     )
-    write_atomically(shared.config_gin, run.config_gin.read_bytes())
+    for name in ("config_gin", "run_json", "summary_json"):
+        source: Path = getattr(run, name)
+        if source.exists():
+            write_atomically(getattr(shared, name), source.read_bytes())
     return written.path
 
 

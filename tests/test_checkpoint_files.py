@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import hashlib
 import io
@@ -345,11 +346,38 @@ def vouched_for(folders: Folders, content: bytes) -> Checkpoint:
     """A checkpoint whose network file has the given content and a checksum that fits."""
     checkpoint = folders.write()
     (checkpoint.path / "network.npz").write_bytes(content)
-    manifest = json.loads((checkpoint.path / "manifest.json").read_text())
     digest = hashlib.sha256(content).hexdigest()
-    manifest["files"]["network.npz"] = {"bytes": len(content), "sha256": digest}
+    changes = {"network.npz": {"bytes": len(content), "sha256": digest}}
+    return with_manifest(checkpoint, files={**checkpoint.manifest["files"], **changes})
+
+
+def with_manifest(checkpoint: Checkpoint, **changes: Any) -> Checkpoint:
+    """The checkpoint with another manifest, as it was before manifests had checksums."""
+    manifest = {**checkpoint.manifest, **changes}
+    del manifest["sha256"]
     (checkpoint.path / "manifest.json").write_text(json.dumps(manifest))
     return checkpoint_files.open_checkpoint(checkpoint.path)
+
+
+def with_segment(folders: Folders, content: bytes, **stated: Any) -> Checkpoint:
+    """A checkpoint whose segment has the given content and a checksum that fits."""
+    checkpoint = folders.write()
+    (folders.replay / SEGMENT).write_bytes(content)
+    digest = hashlib.sha256(content).hexdigest()
+    fingerprint = {"bytes": len(content), "sha256": digest, **stated}
+    return with_manifest(checkpoint, segments={SEGMENT: fingerprint})
+
+
+@contextlib.contextmanager
+def little_memory(limit_bytes: int = 50_000_000) -> Iterator[None]:
+    """Fails if more than so many bytes are taken at any time inside."""
+    tracemalloc.start()
+    try:
+        yield
+        _, peak_bytes = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak_bytes < limit_bytes
 
 
 class Trap:
@@ -429,17 +457,70 @@ def test_content_that_is_no_file_of_arrays_is_damage(folders, content):
         checkpoint.arrays("network")
 
 
-@pytest.mark.parametrize("items", [2**30, 2**40, 2**60])
+@pytest.mark.parametrize("items", [2**30, 2**40, 2**60, 2**80])
 def test_a_huge_declared_array_takes_no_memory(folders, items):
     checkpoint = vouched_for(folders, npz(**{"000": declared((items,))}))
-    tracemalloc.start()
-    try:
-        with pytest.raises(DamagedCheckpoint):
+    with little_memory(), pytest.raises(DamagedCheckpoint, match="not a file of arrays"):
+        checkpoint.arrays("network")
+
+
+@pytest.mark.parametrize("shape", [(0, 2**40), (2**62, 2**62), (-1, -1)])
+def test_a_strange_shape_is_damage_or_an_empty_array(folders, shape):
+    checkpoint = vouched_for(folders, npz(**{"000": declared(shape)}))
+    with little_memory(), pytest.raises(DamagedCheckpoint, match="not a file of arrays"):
+        checkpoint.arrays("network")
+
+
+def test_a_compressed_array_is_refused_before_it_takes_memory(folders):
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as file:
+        file.writestr("000.npy", npy(np.zeros(100_000_000, np.uint8)))
+    checkpoint = vouched_for(folders, buffer.getvalue())
+    with little_memory(), pytest.raises(DamagedCheckpoint, match="an array in it is compressed"):
+        checkpoint.arrays("network")
+
+
+def test_one_array_under_many_names_is_refused(folders):
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as file:
+        file.writestr("000.npy", npy(np.zeros(1_000_000, np.uint8)))
+        for _ in range(100):
+            file.filelist.append(file.filelist[0])
+        file.writestr("001.npy", npy(np.zeros(1)))
+    checkpoint = vouched_for(folders, buffer.getvalue())
+    with little_memory(), pytest.raises(DamagedCheckpoint, match="larger than the file"):
+        checkpoint.arrays("network")
+
+
+def test_a_header_nested_without_end_is_damage(folders):
+    text = ("{'descr': " + "(" * 4000 + "}").encode()
+    header = b"\x93NUMPY\x01\x00" + len(text).to_bytes(2, "little") + text
+    with pytest.raises(DamagedCheckpoint, match="not a file of arrays"):
+        vouched_for(folders, npz(**{"000": header})).arrays("network")
+
+
+def test_whatever_the_bytes_they_are_arrays_or_damage(folders):
+    content = npz(**{name: npy(values) for name, values in NETWORK.items()})
+    generator = np.random.default_rng(1)
+    refused = 0
+    for _ in range(1500):
+        changed = bytearray(content)
+        for place in generator.integers(0, len(content), generator.integers(1, 4)):
+            changed[place] = generator.integers(0, 256)
+        checkpoint = vouched_for_in_memory(folders, bytes(changed))
+        try:
             checkpoint.arrays("network")
-        _, peak_bytes = tracemalloc.get_traced_memory()
-    finally:
-        tracemalloc.stop()
-    assert peak_bytes < 50_000_000
+        except DamagedCheckpoint:
+            refused += 1
+    assert refused > 500
+
+
+def vouched_for_in_memory(folders: Folders, content: bytes) -> Checkpoint:
+    """As `vouched_for`, without waiting for the disk."""
+    folders.path.joinpath("network.npz").write_bytes(content)
+    digest = hashlib.sha256(content).hexdigest()
+    files = {"network.npz": {"bytes": len(content), "sha256": digest}}
+    return Checkpoint(folders.path, {"files": files})
 
 
 @pytest.mark.parametrize("size", [2**33, 2**62])
@@ -448,18 +529,102 @@ def test_a_huge_declared_segment_takes_no_memory(folders, size):
     # The frame's header: magic number, two bytes of flags, the content's size, a checksum.
     content[6:14] = size.to_bytes(8, "little")
     content[14] = header_checksum(bytes(content[4:14]))
-    checkpoint = folders.write()
+    checkpoint = with_segment(folders, bytes(content))
+    with little_memory(), pytest.raises(DamagedCheckpoint, match="not a replay segment"):
+        checkpoint.segment(folders.replay, SEGMENT)
+
+
+def test_a_segment_of_more_than_its_manifest_states_is_refused(folders):
+    content = lz4.frame.compress(bytes(200_000_000))
+    checkpoint = with_segment(folders, content, uncompressed_bytes=1000)
+    with little_memory(), pytest.raises(DamagedCheckpoint) as caught:
+        checkpoint.segment(folders.replay, SEGMENT)
+    assert str(caught.value) == (
+        f"{folders.replay / SEGMENT} is not a replay segment: it holds more than 1000 bytes"
+    )
+
+
+def test_a_segment_of_unstated_size_is_bounded_too(folders, monkeypatch):
+    monkeypatch.setattr(checkpoint_files, "_UNSTATED_BYTES", 1_000_000)
+    checkpoint = with_segment(folders, lz4.frame.compress(bytes(200_000_000)))
+    with little_memory(), pytest.raises(DamagedCheckpoint, match="more than 1000000 bytes"):
+        checkpoint.segment(folders.replay, SEGMENT)
+
+
+@pytest.mark.parametrize("stated", ["1000", None, []])
+def test_a_stated_size_that_is_no_number_is_damage(folders, stated):
+    content = (folders.write(), (folders.replay / SEGMENT).read_bytes())[1]
+    checkpoint = with_segment(folders, content, uncompressed_bytes=stated)
+    with pytest.raises(DamagedCheckpoint, match="not a replay segment"):
+        checkpoint.segment(folders.replay, SEGMENT)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        pytest.param(b"", id="empty"),
+        pytest.param(b"not lz4, not at all", id="text"),
+        pytest.param(lz4.frame.compress(bytes(1000))[:-6], id="cut short"),
+        pytest.param(lz4.frame.compress(bytes(1000)), id="no arrays"),
+        pytest.param(lz4.frame.compress(bytes(1000)) + b"more", id="with a tail"),
+    ],
+)
+def test_content_that_is_no_segment_is_damage(folders, content):
+    checkpoint = with_segment(folders, content)
+    with pytest.raises(DamagedCheckpoint, match=f"{SEGMENT} is not a"):
+        checkpoint.segment(folders.replay, SEGMENT)
+
+
+def test_the_manifest_states_what_a_segment_holds(folders):
+    stated = folders.write().manifest["segments"][SEGMENT]["uncompressed_bytes"]
+    assert stated == len(lz4.frame.decompress((folders.replay / SEGMENT).read_bytes()))
+
+
+def test_a_checkpoint_of_before_these_checksums_and_sizes_is_read(folders):
+    written = folders.write()
+    stated = {
+        key: value
+        for key, value in written.manifest["segments"][SEGMENT].items()
+        if key != "uncompressed_bytes"
+    }
+    content = lz4.frame.compress(lz4.frame.decompress((folders.replay / SEGMENT).read_bytes()))
     (folders.replay / SEGMENT).write_bytes(content)
-    digest = hashlib.sha256(content).hexdigest()
-    checkpoint.manifest["segments"][SEGMENT] = {"bytes": len(content), "sha256": digest}
-    tracemalloc.start()
-    try:
-        with pytest.raises(DamagedCheckpoint):
-            checkpoint.segment(folders.replay, SEGMENT)
-        _, peak_bytes = tracemalloc.get_traced_memory()
-    finally:
-        tracemalloc.stop()
-    assert peak_bytes < 50_000_000
+    stated |= {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
+    older = with_manifest(written, segments={SEGMENT: stated})
+    older.verify(folders.replay)
+    assert "sha256" not in older.manifest
+    found = folders.read(written.path)
+    assert_same(found["network"], NETWORK)
+    assert_same(found[SEGMENT], ROWS)
+
+
+def test_a_manifest_with_an_unknown_entry_is_damaged(folders):
+    checkpoint = folders.write()
+    with pytest.raises(DamagedCheckpoint, match="is damaged"):
+        with_manifest(checkpoint, sha257="")
+
+
+def test_writing_a_segment_takes_little_memory_beside_its_arrays(folders):
+    rows = {"frame": np.zeros((4000, 4, 84, 84), np.uint8)}
+    assert rows["frame"].nbytes > 100_000_000
+    with little_memory():
+        checkpoint_files.write_segment(folders.replay, SEGMENT, rows)
+
+
+def test_verifying_decompresses_nothing_and_finds_every_damage(folders):
+    content = lz4.frame.compress(bytes(200_000_000))
+    checkpoint = with_segment(folders, content)
+    with little_memory(5_000_000):
+        checkpoint.verify(folders.replay)
+    for path in every_file(folders):
+        if path.name == "manifest.json":
+            continue
+        sound = path.read_bytes()
+        path.write_bytes(sound[:-1] + bytes([sound[-1] ^ 1]))
+        with pytest.raises(DamagedCheckpoint) as caught:
+            checkpoint.verify(folders.replay)
+        assert str(caught.value) == f"{path} was changed: its checksum does not match"
+        path.write_bytes(sound)
 
 
 def header_checksum(descriptor: bytes) -> int:
@@ -624,6 +789,41 @@ def test_a_process_killed_while_writing_leaves_the_earlier_checkpoint(folders):
     assert codes == [9, 9, 9, 9, 0]
     written = checkpoint_files.open_newest(folders.checkpoints)
     np.testing.assert_array_equal(written.arrays("network")["000"], np.full(1000, 5, np.float32))
+
+
+def test_sweeping_takes_what_is_half_written_and_nothing_else(folders):
+    folders.write(1000)
+    before = folders.files()
+    for folder in (folders.path, folders.checkpoints, folders.replay):
+        (folder / ".some.json.4711.tmp").write_bytes(b"half")
+        (folder / ".000000002000.4711.tmp").mkdir()
+        (folder / ".000000002000.4711.tmp" / "network.npz").write_bytes(b"half")
+    mine = ["notes.tmp", ".notes.tmp", ".lock", "some.json.4711.tmp"]
+    for name in mine:
+        (folders.path / name).write_bytes(b"mine")
+    for folder in (folders.path, folders.checkpoints, folders.replay, folders.path / "missing"):
+        checkpoint_files.sweep(folder)
+    assert folders.files() == {**before, **dict.fromkeys(mine, b"mine")}
+    assert not list(folders.path.rglob(".0*"))
+
+
+def test_a_process_killed_while_replacing_a_checkpoint_costs_none(folders):
+    folders.write(2000)
+    before = folders.files()
+    codes = []
+    for die_at in range(1, 7):
+        command = [sys.executable, "-c", textwrap.dedent(KILLED_WRITER)]
+        process = subprocess.run(
+            [*command, str(folders.checkpoints), str(die_at)], cwd=REPOSITORY, check=False
+        )
+        codes.append(process.returncode)
+        checkpoint_files.sweep(folders.checkpoints)
+        if process.returncode:
+            assert folders.files() == before, f"lost by a death at change {die_at}"
+    assert codes == [9, 9, 9, 9, 9, 0]
+    written = checkpoint_files.open_newest(folders.checkpoints)
+    np.testing.assert_array_equal(written.arrays("network")["000"], np.full(1000, 6, np.float32))
+    assert [path.name for path in folders.checkpoints.iterdir()] == ["000000002000"]
 
 
 # --- Opening the newest ---------------------------------------------------------------------------

@@ -34,7 +34,10 @@ def rom_id(game: str) -> str:
     full_id = _FULL_ID.fullmatch(text)
     near = _nearest(full_id[1] if full_id else text, known)
     hint = f"did you mean {' or '.join(near)}?" if near else f"there are {len(known)} games."
-    rule = "Names are those of gymnasium's ALE/<name>-v5 ids, such as Breakout or SpaceInvaders."
+    rule = (
+        "create_environment.game takes the names of gymnasium's ALE/<name>-v5 ids, such as "
+        "Breakout or SpaceInvaders."
+    )
     if full_id and full_id[1] in known:
         hint = f"did you mean {full_id[1]}?"
         rule = (

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 import shutil
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -22,13 +23,21 @@ from dqn_breakout.errors import UserError
 from dqn_breakout.replay.frame_replay_buffer import FrameReplayBuffer, FrameRow
 from dqn_breakout.run_directory import RunDirectory
 
-# About 116 MB of frames: what is held twice in memory while a segment is written.
+# About 116 MB of frames. While a segment is written, its rows and the compressed file are held;
+# while it is read, its decompressed bytes and its rows.
 _SEGMENT_TRANSITIONS = 16_384
+# In a checkpoint's counters: how many rows each environment had added to the replay buffer.
+_ROWS = "replay_rows"
 _SEGMENT_NAME = re.compile(r"rows-(\d{12})-(\d{12})\.npz\.lz4")
 
 
 class RunCheckpointer:
-    """Saves and restores one run."""
+    """Saves and restores one run.
+
+    The newest checkpoints stay on disk, as many as `keep` says. A damaged one is not among them: it
+    is left alone, to be mended by hand, until the run has a newer sound one, or writes that very
+    one anew; then it goes as all older ones do.
+    """
 
     def __init__(
         self,
@@ -39,7 +48,7 @@ class RunCheckpointer:
         metrics: CollectionMetrics,
         keep: int,
     ):
-        """Names what is saved; `keep` newest checkpoints stay on disk."""
+        """Names what is saved; `keep` sound checkpoints stay on disk, at least 1."""
         self._run = run
         self._agent = agent
         self._replay_buffer = replay_buffer
@@ -47,6 +56,7 @@ class RunCheckpointer:
         self._metrics = metrics
         self._keep = keep
         self._segments: dict[str, Mapping[str, Any]] = {}
+        self._damaged: set[Path] = set()
 
     def save(self, counters: Mapping[str, Any]) -> Checkpoint:
         """Writes a checkpoint: new replay rows first, then the rest.
@@ -65,21 +75,28 @@ class RunCheckpointer:
             "collection": _values(self._stream_variables()),
             "environment": self._collector.get_state(),
         }
+        counters = {**counters, _ROWS: self._replay_buffer.rows_added}
         checkpoint = checkpoint_files.write_checkpoint(
             self._run.checkpoints, counters, groups, self._segments
         )
-        self._drop_old()
+        self._damaged.discard(checkpoint.path)
+        self._drop_old(checkpoint)
         return checkpoint
 
     def restore_newest(self) -> list[str]:
         """Brings the run to its newest sound checkpoint, where there is any checkpoint.
 
+        What dead processes left half-written is swept away first: the run must be locked.
+
         Returns:
             What was wrong with newer ones, a sentence each.
 
         Raises:
-            UserError: There are checkpoints, but none is sound. Nothing is deleted.
+            UserError: There are checkpoints, but none is sound, or the newest sound one is of
+                another network or replay buffer. Nothing is deleted.
         """
+        for folder in (self._run.path, self._run.checkpoints, self._run.replay):
+            checkpoint_files.sweep(folder)
         damage: list[str] = []
         found = checkpoint_files.checkpoints(self._run.checkpoints)
         for path in found:
@@ -88,6 +105,7 @@ class RunCheckpointer:
                 self._restore(checkpoint)
             except DamagedCheckpoint as error:
                 damage.append(str(error))
+                self._damaged.add(path)
                 continue
             return damage
         if found:
@@ -98,14 +116,13 @@ class RunCheckpointer:
         return damage
 
     def _restore(self, checkpoint: Checkpoint) -> None:
-        # Read and check all files before anything is assigned.
+        # All files are compared with their checksums before anything is assigned.
+        self._check_segment_names(checkpoint)
+        checkpoint.verify(self._run.replay)
         groups = {
             group: checkpoint.arrays(group)
             for group in ("network", "learner", "metrics", "collection", "environment")
         }
-        segments = [
-            (name, checkpoint.segment(self._run.replay, name)) for name in checkpoint.segments
-        ]
         network = {
             f"{place:03d}": variable
             for place, variable in enumerate(self._agent.q_network.variables)
@@ -118,16 +135,71 @@ class RunCheckpointer:
         ]
         for variables, arrays in assign:
             _check(checkpoint, variables, arrays)
+        for name in checkpoint.segments:
+            self._restore_segment(checkpoint, name)
         for variables, arrays in assign:
             for name, variable in variables.items():
                 variable.assign(arrays[name])
-        for name, arrays in segments:
-            start, stop = _segment_range(name)
-            first = max(start, stop - self._replay_buffer.max_length)
-            rows = FrameRow(*(arrays[field][first - start :] for field in FrameRow._fields))
-            self._replay_buffer.write_rows(first, rows)
         self._segments = dict(checkpoint.manifest["segments"])
         self._collector.set_state(groups["environment"])
+
+    def _check_segment_names(self, checkpoint: Checkpoint) -> None:
+        """Compares the rows that a checkpoint says it has with those that this run needs."""
+        path = checkpoint.path
+        ranges = [_segment_range(name) for name in checkpoint.segments]
+        last = 0
+        for place, (start, stop) in enumerate(ranges):
+            if start >= stop or (place and start != last):
+                raise DamagedCheckpoint(f"{path} lacks replay rows before row {start}")
+            last = stop
+        # Checkpoints were first written without this count.
+        rows = checkpoint.counters.get(_ROWS, last)
+        if rows != last:
+            raise DamagedCheckpoint(f"{path} has {last} replay rows and should have {rows}")
+        first = ranges[0][0] if ranges else 0
+        if first > max(0, last - self._replay_buffer.max_length):
+            raise UserError(
+                f"The checkpoint {path} is of another replay buffer: it has {last - first} rows of "
+                f"each environment, and this run needs {self._replay_buffer.max_length}."
+            )
+
+    def _restore_segment(self, checkpoint: Checkpoint, name: str) -> None:
+        """Puts one segment's rows into the replay buffer; they leave memory when it returns."""
+        start, stop = _segment_range(name)
+        try:
+            arrays = checkpoint.segment(self._run.replay, name)
+        except DamagedCheckpoint as error:
+            # It was sound a moment ago, or was written so; earlier rows are in place already.
+            raise UserError(
+                f"The checkpoint {checkpoint.path} cannot be used: {error}. Nothing was "
+                "deleted. Remove its folder to go on from the one before."
+            ) from error
+        self._check_rows(checkpoint, name, arrays)
+        first = max(start, stop - self._replay_buffer.max_length)
+        rows = FrameRow(*(arrays[field][first - start :] for field in FrameRow._fields))
+        self._replay_buffer.write_rows(first, rows)
+
+    def _check_rows(
+        self, checkpoint: Checkpoint, name: str, arrays: Mapping[str, np.ndarray]
+    ) -> None:
+        """Raises UserError where a segment's rows are not of this run's replay buffer."""
+        start, stop = _segment_range(name)
+        spec = self._replay_buffer.data_spec
+        difference = _difference(
+            {
+                field: (
+                    (stop - start, self._replay_buffer.num_environments, *each.shape),
+                    np.dtype(each.dtype.as_numpy_dtype),
+                )
+                for field, each in spec._asdict().items()
+            },
+            arrays,
+        )
+        if difference:
+            raise UserError(
+                f"The checkpoint {checkpoint.path} is of another replay buffer: in {name}, "
+                f"{difference}. Remove its folder, or start anew in another --run_dir."
+            )
 
     def _stream_variables(self) -> dict[str, tf.Variable]:
         return {
@@ -152,21 +224,34 @@ class RunCheckpointer:
             rows = replay.read_rows(start, stop)._asdict()
             self._segments[name] = checkpoint_files.write_segment(self._run.replay, name, rows)
 
-    def _drop_old(self) -> None:
+    def _drop_old(self, written: Checkpoint) -> None:
         """Removes checkpoints beyond the number to keep, and segments that none needs."""
-        found = checkpoint_files.checkpoints(self._run.checkpoints)
-        for path in found[self._keep :]:
-            shutil.rmtree(path)
-        needed = set(self._segments)
-        for path in found[: self._keep]:
-            try:
-                needed.update(checkpoint_files.open_checkpoint(path).segments)
-            except DamagedCheckpoint:
-                # It may be mended by hand: keep every segment.
-                return
-        for path in self._run.replay.iterdir():
+        kept, needed, newer_unread = 0, set(self._segments), False
+        for path in checkpoint_files.checkpoints(self._run.checkpoints):
+            newer = int(path.name) > int(written.path.name)
+            segments = _segments_of(path)
+            if newer:
+                # The run went back from it, because it is damaged.
+                newer_unread |= segments is None
+                needed.update(segments or ())
+            elif segments is not None and path not in self._damaged and kept < self._keep:
+                kept += 1
+                needed.update(segments)
+            else:
+                shutil.rmtree(path)
+        if newer_unread or not self._run.replay.is_dir():
+            return
+        for path in list(self._run.replay.iterdir()):
             if path.name not in needed and _SEGMENT_NAME.fullmatch(path.name):
                 path.unlink()
+
+
+def _segments_of(path: Path) -> list[str] | None:
+    """The segments that a checkpoint needs; None if its manifest is damaged."""
+    try:
+        return checkpoint_files.open_checkpoint(path).segments
+    except DamagedCheckpoint:
+        return None
 
 
 def _segment_range(name: str) -> tuple[int, int]:
@@ -187,12 +272,29 @@ def _named_values(variables: list[tf.Variable]) -> dict[str, np.ndarray]:
 def _check(
     checkpoint: Checkpoint, variables: Mapping[str, tf.Variable], arrays: Mapping[str, np.ndarray]
 ) -> None:
-    """Raises UserError where a checkpoint's arrays are not of this run's shapes."""
-    for name, variable in variables.items():
+    """Raises UserError where a checkpoint's arrays are not those of this run's variables."""
+    difference = _difference(
+        {
+            name: (tuple(variable.shape), np.dtype(variable.dtype.as_numpy_dtype))
+            for name, variable in variables.items()
+        },
+        arrays,
+    )
+    if difference:
+        raise UserError(f"The checkpoint {checkpoint.path} is of another network: {difference}.")
+
+
+def _difference(
+    expected: Mapping[str, tuple[tuple[int, ...], np.dtype]], arrays: Mapping[str, np.ndarray]
+) -> str | None:
+    """The first way in which arrays are not of the expected names, shapes and types."""
+    for name, (shape, dtype) in expected.items():
         if name not in arrays:
-            raise UserError(f"The checkpoint {checkpoint.path} is of another network: no {name}.")
-        if tuple(arrays[name].shape) != tuple(variable.shape):
-            raise UserError(
-                f"The checkpoint {checkpoint.path} is of another network: {name} has shape "
-                f"{tuple(arrays[name].shape)} there and {tuple(variable.shape)} here."
-            )
+            return f"no {name}"
+        found = arrays[name]
+        if tuple(found.shape) != tuple(shape):
+            return f"{name} has shape {tuple(found.shape)} there and {tuple(shape)} here"
+        if found.dtype != dtype:
+            return f"{name} is of type {found.dtype} there and {dtype} here"
+    unknown = sorted(arrays.keys() - expected.keys())
+    return f"{unknown[0]} is there and not here" if unknown else None

@@ -75,8 +75,8 @@ def test_of_a_full_id_the_plain_name_is_asked_for_and_why(wrong: str, plain: str
     with pytest.raises(UserError) as caught:
         rom_id(wrong)
     assert caught.value.message == (
-        f"There is no Atari game '{wrong}': did you mean {plain}? Give the plain name, without what "
-        "stands around it in gymnasium's ALE/<name>-v5 ids: frames are skipped once, by "
+        f"There is no Atari game '{wrong}': did you mean {plain}? Give the plain name, without "
+        "what stands around it in gymnasium's ALE/<name>-v5 ids: frames are skipped once, by "
         "create_environment.frame_skip."
     )
 

@@ -268,9 +268,11 @@ HERE = {
     ),
     "a parameter of the program": bound("train.run_dir = 'x'", "the binding train.run_dir."),
     "a flag's parameter": bound("train.ignore_memory = True", "the binding train.ignore_memory."),
-    "what the agent's builder passes": bound("DqnAgent.gamma = 0.5", "the binding DqnAgent.gamma."),
+    "what the agent's builder passes": bound(
+        "DqnAgent.gamma = 0.5", "write create_agent.gamma instead."
+    ),
     "what the network's builder passes": bound(
-        "QNetwork.fc_layer_params = (3,)", "the binding QNetwork.fc_layer_params."
+        "QNetwork.fc_layer_params = (3,)", "QNetwork.fc_layer_params is TF-Agents' own"
     ),
     "games that were not chosen": bound("python_games.x = 1", "the binding python_games.x."),
     "a damaged record of starts": Case(
@@ -406,7 +408,7 @@ def test_values_of_the_wrong_kind_are_refused(
 def test_bindings_that_would_do_nothing_are_refused(
     tmp_path, finished, run_here, tiny_arguments, snapshot, binding
 ):
-    case = bound(binding, f"Nothing uses the binding {binding.split(' ')[0]}.")
+    case = bound(binding, f"{binding.split(' ')[0]} is TF-Agents' own, and this project sets ")
     assert_refused(case, refuse(case, tmp_path, finished, tiny_arguments, snapshot, run_here))
 
 
@@ -443,7 +445,7 @@ def test_a_fragment_alone_lacks_values(tmp_path, run_here):
     assert ended.code == 2
     assert len(ended.err.splitlines()) == 1
     assert "The configuration sets no value for " in ended.err
-    assert "train.keep_checkpoints = ..." in ended.err
+    assert "give it after one, such as --gin_file=breakout.gin --gin_file=short.gin." in ended.err
 
 
 def test_a_seed_that_is_no_number(tmp_path, start, tiny_arguments):

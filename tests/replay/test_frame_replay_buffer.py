@@ -173,6 +173,21 @@ def test_no_transition_starts_at_the_end_of_a_game(environments: int) -> None:
         assert not (experience.step_type[:, 1] == int(ts.StepType.FIRST)).any()
 
 
+def test_a_stack_that_reaches_before_the_first_row_repeats_that_row() -> None:
+    """What is stored may begin in the middle of a game."""
+    recording = Recording([[Script(1, [Move(0, 1)] * 40 + [Move(0, 0, "terminated")])]])
+    buffer = recording.buffer(max_length=50)
+    recording.play(5)
+    recording.play(3, buffer)
+    frames = [step.observation[0, ..., -1] for step in recording.steps[5:]]
+    numbers = {0: [[0, 0, 0, 0], [0, 0, 0, 1]], 1: [[0, 0, 0, 1], [0, 0, 1, 2]]}
+    experience, ids, _ = sample(buffer, 50)
+    assert set(ids[:, 0]) == {0, 1}
+    for stacks, first in zip(experience.observation, ids[:, 0], strict=True):
+        for stack, expected in zip(stacks, numbers[int(first)], strict=True):
+            np.testing.assert_array_equal(stack, np.stack([frames[n] for n in expected], axis=-1))
+
+
 def test_where_all_draws_hit_ends_the_sample_is_one_that_the_agent_masks() -> None:
     one_step_games = [Script(1, [Move(1, 0, "terminated")])]
     recording = Recording([one_step_games])

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import errno
+import hashlib
 import os
 import shutil
 import types
+import weakref
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -348,11 +350,12 @@ def test_half_written_files_that_a_killed_process_left_go(run):
     (half_checkpoint / "network.npz").write_bytes(b"half")
     half_segment = run.replay / ".rows-000000000005-000000000007.npz.lz4.4711.tmp"
     half_segment.write_bytes(b"half")
-    again, checkpointer, _ = restored(run)
-    again.play(4)
-    save(again, checkpointer)
+    half_summary = run.path / ".summary.json.4711.tmp"
+    half_summary.write_bytes(b"half")
+    restored(run)
     assert not half_checkpoint.exists()
     assert not half_segment.exists()
+    assert not half_summary.exists()
 
 
 # --- Damage ---------------------------------------------------------------------------------------
@@ -482,6 +485,175 @@ def test_a_damaged_checkpoint_never_costs_the_newest_sound_one(two, harmed):
     assert_equal(third.values(), again.values())
 
 
+def test_a_damaged_checkpoint_stays_until_there_is_a_newer_sound_one(two):
+    run, _ = two
+    damage_file(run.checkpoints / "000000000020" / "network.npz")
+    again, checkpointer, _ = restored(run, keep=2)
+    for rows, names in [(2, [20, 14, 10]), (2, [20, 18, 14]), (2, [22, 18]), (2, [26, 22])]:
+        again.play(rows)
+        save(again, checkpointer)
+        assert checkpoint_names(run) == names
+    assert sound(run) == [26, 22]
+    assert segments_there(run) == segments_needed(run)
+
+
+def test_an_older_checkpoint_without_manifest_goes_with_the_rest(two):
+    run, _ = two
+    (run.checkpoints / "000000000010" / "manifest.json").unlink()
+    again, checkpointer, _ = restored(run, keep=2)
+    again.play(1)
+    save(again, checkpointer)
+    assert checkpoint_names(run) == [22, 20]
+    assert segments_there(run) == segments_needed(run)
+
+
+# --- Replay rows ----------------------------------------------------------------------------------
+
+
+def rewrite(run: RunDirectory, change: Callable[[dict[str, Any]], Any], name: str = "") -> None:
+    """Writes the newest checkpoint anew, after changing a segment's arrays or the segments."""
+    newest = checkpoint_files.open_checkpoint(checkpoint_files.checkpoints(run.checkpoints)[0])
+    groups = {Path(each).stem: newest.arrays(Path(each).stem) for each in newest.manifest["files"]}
+    segments = dict(newest.manifest["segments"])
+    if name:
+        arrays = newest.segment(run.replay, name)
+        change(arrays)
+        segments[name] = checkpoint_files.write_segment(run.replay, name, arrays)
+    else:
+        change(segments)
+    checkpoint_files.write_checkpoint(run.checkpoints, newest.counters, groups, segments)
+
+
+FIRST = "rows-000000000000-000000000005.npz.lz4"
+SECOND = "rows-000000000005-000000000010.npz.lz4"
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda rows: rows.pop("action"), "no action"),
+        (lambda rows: rows.update(extra=np.zeros(1)), "extra is there and not here"),
+        (
+            lambda rows: rows.update(reward=rows["reward"].astype(np.float64)),
+            "reward is of type float64 there and float32 here",
+        ),
+        (
+            lambda rows: rows.update(frame=rows["frame"][:, :1]),
+            "frame has shape (5, 1, 8, 8) there and (5, 2, 8, 8) here",
+        ),
+        (
+            lambda rows: rows.update(discount=rows["discount"][1:]),
+            "discount has shape (4, 2) there and (5, 2) here",
+        ),
+    ],
+)
+def test_rows_of_another_replay_buffer_are_refused(run, change, said):
+    saved_at(run, 5, 10)
+    rewrite(run, change, FIRST)
+    before = files(run)
+    small = SmallRun()
+    with pytest.raises(UserError) as caught:
+        small.checkpointer(run).restore_newest()
+    path = run.checkpoints / "000000000020"
+    assert caught.value.message.startswith(
+        f"The checkpoint {path} is of another replay buffer: in {FIRST}, {said}. "
+    )
+    assert_equal(small.values(), SmallRun().values())
+    assert files(run) == before
+
+
+def test_a_segment_written_without_arrays_is_an_error_and_not_passed_over(two):
+    run, _ = two
+    damage = b"no arrays"
+    (run.replay / SECOND).write_bytes(damage)
+    fingerprint = {"bytes": len(damage), "sha256": hashlib.sha256(damage).hexdigest()}
+    rewrite(run, lambda segments: segments.update({SECOND: fingerprint}))
+    small = SmallRun()
+    with pytest.raises(UserError, match=r"000000000020 cannot be used: .*is not a replay segment"):
+        small.checkpointer(run).restore_newest()
+    assert small.env_steps == 0
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda segments: segments.pop(SECOND), "has 5 replay rows and should have 10"),
+        (lambda segments: segments.clear(), "has 0 replay rows and should have 10"),
+        (
+            lambda segments: segments.update({"../summary.json": segments.pop(SECOND)}),
+            "'../summary.json' is not the name of a replay segment",
+        ),
+        (
+            lambda segments: segments.update(
+                {"rows-000000000006-000000000010.npz.lz4": segments.pop(SECOND)}
+            ),
+            "lacks replay rows before row 6",
+        ),
+    ],
+)
+def test_a_checkpoint_that_lacks_rows_is_damaged(two, change, said):
+    run, expected = two
+    rewrite(run, change)
+    again, _, (sentence,) = restored(run)
+    assert said in sentence
+    assert_equal(again.values(), expected)
+
+
+def test_a_checkpoint_that_lacks_the_oldest_rows_is_refused(two):
+    run, _ = two
+    rewrite(run, lambda segments: segments.pop(FIRST))
+    with pytest.raises(UserError, match="it has 5 rows of each environment, and this run needs 12"):
+        restored(run)
+
+
+def test_a_checkpoint_of_before_rows_were_counted_is_restored(run):
+    small = saved_at(run, 5, 10)
+    newest = checkpoint_files.open_checkpoint(run.checkpoints / "000000000020")
+    counters = newest.counters
+    assert counters.pop("replay_rows") == 10
+    groups = {Path(each).stem: newest.arrays(Path(each).stem) for each in newest.manifest["files"]}
+    checkpoint_files.write_checkpoint(
+        run.checkpoints, counters, groups, newest.manifest["segments"]
+    )
+    again, _, damage = restored(run)
+    assert damage == []
+    assert_equal(again.values(), small.values())
+
+
+def test_one_segment_is_in_memory_at_a_time(run, monkeypatch):
+    saved_at(run, 3, 6, 9, 12)
+    read = checkpoint_files.Checkpoint.segment
+    held: list[weakref.ref[np.ndarray]] = []
+
+    def watched(self: checkpoint_files.Checkpoint, folder: Path, name: str) -> Any:
+        assert all(reference() is None for reference in held)
+        arrays = read(self, folder, name)
+        held.extend(weakref.ref(values) for values in arrays.values())
+        return arrays
+
+    monkeypatch.setattr(checkpoint_files.Checkpoint, "segment", watched)
+    restored(run)
+    assert len(held) == 4 * 6
+
+
+def test_nothing_is_read_into_the_run_before_all_files_are_compared(run, monkeypatch):
+    saved_at(run, 3, 6, 9)
+    damage_file(run.replay / "rows-000000000006-000000000009.npz.lz4")
+    (first, *older) = checkpoint_files.checkpoints(run.checkpoints)
+    for path in older:
+        shutil.rmtree(path)
+    read: list[str] = []
+    monkeypatch.setattr(
+        checkpoint_files.Checkpoint, "segment", lambda self, folder, name: read.append(name)
+    )
+    small = SmallRun()
+    with pytest.raises(UserError, match="was changed: its checksum does not match"):
+        small.checkpointer(run).restore_newest()
+    assert read == []
+    assert_equal(small.values(), SmallRun().values())
+    assert first.exists()
+
+
 # --- Checkpoints of another network ---------------------------------------------------------------
 
 
@@ -510,9 +682,18 @@ def test_a_checkpoint_of_a_larger_network_is_refused(run):
     saved_at(run, 7)
     other = SmallRun((3,))
     untouched = other.values()
-    with pytest.raises(UserError, match="is of another network"):
+    with pytest.raises(UserError, match=r"is of another network: 001 is there and not here\."):
         other.checkpointer(run).restore_newest()
     assert_equal(other.values(), untouched)
+
+
+def test_a_checkpoint_of_another_type_is_refused(run):
+    saved_at(run, 7)
+    other = SmallRun()
+    other.q_network.variables[1] = tf.Variable(tf.zeros([2], tf.float64))
+    with pytest.raises(UserError, match="network: 001 is of type float32 there and float64 here"):
+        other.checkpointer(run).restore_newest()
+    assert other.env_steps == 0
 
 
 # --- Writes that fail -----------------------------------------------------------------------------
