@@ -169,7 +169,8 @@ NATURE_TABLE = [
     ("update frequency", "create_learner.env_steps_per_train_step", 4),
     ("learning rate", "create_optimizer.learning_rate", 0.00025),
     ("gradient momentum and squared gradient momentum", "create_optimizer.rho", 0.95),
-    ("min squared gradient", "create_optimizer.epsilon", 0.01),
+    # Of gradients summed over a batch; here they are averaged, so their squares are 32^2 times less.
+    ("min squared gradient", "create_optimizer.epsilon", 0.01 / 32**2),
     ("initial exploration", "create_agent.epsilon_initial", 1.0),
     ("final exploration", "create_agent.epsilon_final", 0.1),
     ("final exploration frame", "create_agent.epsilon_decay_env_steps", 1_000_000),
@@ -190,6 +191,7 @@ NATURE_METHODS = [
     ("one game at a time", "create_collector.env_steps_per_iteration", 4),
     ("the gradient alone", "create_optimizer.momentum", 0.0),
     ("mean and mean square of the gradient", "create_optimizer.centered", True),
+    ("added to the squared gradient", "create_optimizer.epsilon_inside_root", True),
     ("no sticky actions", "create_environment.sticky_action_probability", 0.0),
     ("only no-ops open a game", "create_environment.fire_on_reset", False),
     ("scored by its own procedure", "train.evaluation_protocol", "nature"),
@@ -212,6 +214,7 @@ BOOK = [
     ("RMSprop's rho", "create_optimizer.rho", 0.95),
     ("RMSprop's momentum", "create_optimizer.momentum", 0.0),
     ("RMSprop's epsilon", "create_optimizer.epsilon", 0.00001),
+    ("Keras's form without momentum", "create_optimizer.epsilon_inside_root", False),
     ("RMSprop's centered", "create_optimizer.centered", True),
     ("initial_learning_rate of epsilon_fn", "create_agent.epsilon_initial", 1.0),
     ("end_learning_rate of epsilon_fn", "create_agent.epsilon_final", 0.01),
@@ -246,6 +249,7 @@ DEFAULT = [
     ("Géron: rho", "create_optimizer.rho", 0.95),
     ("Géron: momentum", "create_optimizer.momentum", 0.0),
     ("Géron: epsilon", "create_optimizer.epsilon", 1e-5),
+    ("Géron: Keras's form", "create_optimizer.epsilon_inside_root", False),
     ("Géron: centered", "create_optimizer.centered", True),
     ("Géron: gamma", "create_agent.gamma", 0.99),
     ("Géron: target_update_period", "create_agent.target_update_period_train_steps", 2_000),
@@ -287,6 +291,29 @@ WATCHING = {
 }
 
 
+# Which code builds the parts, and no number.
+BUILDERS = {
+    "build.q_network": "@create_q_network",
+    "build.agent": "@create_agent",
+    "build.replay_buffer": "@create_replay_buffer",
+}
+
+
+@pytest.mark.parametrize("name", STANDING_ALONE)
+def test_a_file_says_what_builds_its_parts(name):
+    found = settings(name)
+    assert {binding: found.get(binding) for binding in BUILDERS} == BUILDERS
+
+
+@pytest.mark.parametrize("name", ["breakout_book.gin", "nature.gin"])
+def test_a_file_of_one_source_spells_out_every_number_of_the_algorithm_itself(name):
+    # So that a change of the default changes none of it.
+    text = (config.GIN_DIRECTORY / name).read_text()
+    own = config.bindings(text.replace("include 'breakout.gin'", ""))
+    inherited = set(settings("breakout.gin")) - set(own)
+    assert {each for each in inherited if not each.startswith(("train.", "build."))} == set()
+
+
 @pytest.mark.parametrize(
     ("name", "tables", "free"),
     [
@@ -298,7 +325,7 @@ WATCHING = {
 def test_no_number_that_decides_what_is_learnt_is_left_unchecked(name, tables, free):
     checked = {binding for table in tables for _, binding, _ in table}
     # Which games class plays is a matter of speed: both yield the same frames.
-    free = free | WATCHING | {"create_environment.games", "create_environment.game"}
+    free = free | WATCHING | BUILDERS.keys() | {"create_environment.games", "create_environment.game"}
     assert set(settings(name)) - free == checked - free
 
 
@@ -309,10 +336,14 @@ def test_a_file_says_where_its_numbers_are_from(name):
     assert comments
     if name in ("breakout.gin", "breakout_book.gin", "nature.gin"):
         assert "Source" in "\n".join(comments)
+        # A source stands beside its number, or in the comment right above it.
+        lines = text.splitlines()
+        above = ["", *lines]
         learnt = [
-            line
-            for line in text.splitlines()
+            (line, line.partition("#")[2] or before)
+            for before, line in zip(above, lines, strict=False)
             if line.startswith(("create_agent.", "create_optimizer.", "create_q_network."))
         ]
         assert len(learnt) >= 6
-        assert [line for line in learnt if "[" not in line.partition("#")[2]] == []
+        unsaid = [line for line, comment in learnt if not SOURCE.search(comment)]
+        assert [line for line in unsaid if line not in explained(text)] == []

@@ -11,6 +11,7 @@ from dqn_breakout.checkpoint_files import write_checkpoint
 
 # The whole of what evaluation reads of a run's config; the network is a small one.
 CONFIG = """
+build.q_network = @create_q_network
 create_environment.game = 'Breakout'
 create_environment.games = @python_games
 create_environment.num_environments = 4

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import io
 import re
+import sys
 from typing import Any
 
 import psutil
@@ -166,6 +167,15 @@ def test_each_line_is_out_at_once():
     assert stream.flushed >= 1
 
 
+def test_without_a_stream_lines_go_to_the_stderr_of_the_moment(monkeypatch):
+    stream = io.StringIO()
+    monkeypatch.setattr(sys, "stderr", stream)
+    hook = console.ConsoleHook(1_000_000, 0)
+    hook.on_row(ROW)
+    assert stream.getvalue().count("\n") == 1
+    assert stream.getvalue().startswith("   250,000 steps ( 25%), ")
+
+
 # --- Progress on a terminal -----------------------------------------------------------------------
 
 
@@ -203,6 +213,13 @@ def test_the_bar_never_passes_its_end():
     hook.close()
     assert shown_last(stream).startswith("100% ")
     assert "1.00k/1.00k" in shown_last(stream)
+
+
+def test_without_a_stream_the_bar_is_on_the_stderr_of_the_moment(monkeypatch):
+    stream = Terminal()
+    monkeypatch.setattr(sys, "stderr", stream)
+    console.ConsoleHook(1_000_000, 500_000).close()
+    assert shown_last(stream).startswith(" 50% ")
 
 
 # --- The end --------------------------------------------------------------------------------------

@@ -11,10 +11,12 @@ import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.util import tensor_util
 
+from dqn_breakout.errors import UserError
 from dqn_breakout.run_directory import RunDirectory
 from dqn_breakout.training.hooks import EvaluationHook, MetricsFileHook, Period, TensorBoardHook
 from dqn_breakout.training.loop import Iteration
 from dqn_breakout.training.progress import Row
+from dqn_breakout.training.signals import Stopped
 
 
 def row(env_steps: int, **changes: Any) -> Row:
@@ -178,20 +180,31 @@ SCORES = {"mean": 2.5, "median": 2.0, "games": 4, "protocol": {"name": "nature"}
 
 
 class Evaluations:
-    """What an `EvaluationHook` is built with; counts the calls."""
+    """What an `EvaluationHook` is built with; counts the calls, and fails as it is told to."""
 
-    def __init__(self, seconds: float = 0.0):
+    def __init__(
+        self,
+        seconds: float = 0.0,
+        evaluation_error: Exception | None = None,
+        video_error: Exception | None = None,
+    ):
         self.count = 0
         self.paused: list[float] = []
         self.recorded: list[Path] = []
+        self.evaluation_error = evaluation_error
+        self.video_error = video_error
         self._seconds = seconds
 
     def evaluate(self) -> dict[str, Any]:
         self.count += 1
         time.sleep(self._seconds)
+        if self.evaluation_error is not None:
+            raise self.evaluation_error
         return dict(SCORES)
 
     def record(self, path: Path) -> None:
+        if self.video_error is not None:
+            raise self.video_error
         path.write_bytes(b"video")
         self.recorded.append(path)
 
@@ -254,10 +267,61 @@ def test_a_resumed_run_does_not_repeat_its_last_evaluation(run):
 def test_the_time_of_an_evaluation_is_told_so_that_it_counts_as_no_training(run):
     evaluations = Evaluations(seconds=0.05)
     hook = evaluations.hook(run)
+    hook.on_iteration(Iteration(200, 0, None))
+    assert evaluations.paused == []
     started = time.monotonic()
-    scores = hook.evaluate(1000)
+    hook.on_iteration(Iteration(1000, 0, None))
     passed = time.monotonic() - started
     hook.close()
-    assert scores == {"env_steps": 1000, **SCORES}
+    (path,) = run.evaluations.iterdir()
+    assert json.loads(path.read_text()) == {"env_steps": 1000, **SCORES}
     (paused,) = evaluations.paused
     assert 0.05 <= paused <= passed
+
+
+def test_an_evaluation_in_which_a_stop_is_asked_for_is_left_out(run, capsys):
+    evaluations = Evaluations(seconds=0.05, evaluation_error=Stopped())
+    hook = evaluations.hook(run)
+    hook.on_iteration(Iteration(256, 0, None))
+    hook.close()
+    assert evaluations.recorded == []
+    assert [path for path in run.path.rglob("*.*") if "tfevents" not in path.name] == []
+    assert events(run.eval_events) == {}
+    assert capsys.readouterr() == ("", "The evaluation at 256 steps was left out.\n")
+    # Its time was no training either.
+    (paused,) = evaluations.paused
+    assert paused >= 0.05
+
+
+def test_a_video_in_which_a_stop_is_asked_for_leaves_the_scores(run):
+    evaluations = Evaluations(video_error=Stopped())
+    hook = evaluations.hook(run)
+    hook.on_iteration(Iteration(256, 0, None))
+    hook.close()
+    assert [path.name for path in run.evaluations.iterdir()] == ["000000000256.json"]
+    assert events(run.eval_events)["games/return_mean"] == [(256, 2.5)]
+    assert list(run.videos.iterdir()) == []
+    assert len(evaluations.paused) == 1
+
+
+def test_a_video_that_cannot_be_written_ends_no_training(run, capsys):
+    evaluations = Evaluations(video_error=UserError("The video cannot be written: no room."))
+    hook = evaluations.hook(run)
+    hook.on_iteration(Iteration(256, 0, None))
+    assert capsys.readouterr().err.splitlines() == [
+        "Evaluation at 256 steps: mean return 2.50 of 4 full games (nature protocol)",
+        "There is no video of it: The video cannot be written: no room.",
+    ]
+    evaluations.video_error = None
+    hook.on_iteration(Iteration(512, 0, None))
+    hook.close()
+    assert len(list(run.evaluations.iterdir())) == 2
+    assert [path.name for path in evaluations.recorded] == ["000000000512.mp4"]
+
+
+def test_an_evaluation_that_cannot_be_played_is_not_hidden(run):
+    # Scores are asked for: without them the run would look watched and not be.
+    hook = Evaluations(evaluation_error=UserError("No such game.")).hook(run)
+    with pytest.raises(UserError, match="No such game"):
+        hook.on_iteration(Iteration(256, 0, None))
+    hook.close()

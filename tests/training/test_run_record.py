@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import Any
 
 import gin
+import numpy as np
 import pytest
 
-from dqn_breakout import config, provenance
+from dqn_breakout import checkpoint_files, config, provenance
 from dqn_breakout.errors import UserError
 from dqn_breakout.run_directory import RunDirectory
 from dqn_breakout.training import run_record
@@ -44,7 +45,22 @@ def run(tmp_path: Path) -> RunDirectory:
 
 
 def files(run: RunDirectory) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in run.path.iterdir() if path.name != ".lock"}
+    return {
+        str(path.relative_to(run.path)): path.read_bytes()
+        for path in run.path.rglob("*")
+        if path.is_file() and path.name != ".lock"
+    }
+
+
+def start(run: RunDirectory, seed: int = 7, env_steps: int = 0, config_text: str = "") -> None:
+    run_record.record_start(run, seed, "Breakout", env_steps, config_text)
+
+
+def save(run: RunDirectory) -> None:
+    """A checkpoint, of whatever it may be."""
+    counters = {"env_steps": 100, "train_steps": 25}
+    network = {"000": np.zeros((2, 3), np.float32)}
+    checkpoint_files.write_checkpoint(run.checkpoints, counters, {"network": network}, {})
 
 
 # --- One process at a time ------------------------------------------------------------------------
@@ -110,19 +126,19 @@ def test_the_seed_of_a_new_run(run):
 
 @pytest.mark.parametrize("there", [0, 7])
 def test_the_seed_of_a_run_that_is_there(run, there):
-    run_record.record_start(run, there, "Breakout", 0)
+    start(run, there)
     assert run_record.settle_seed(run, None) == there
     assert run_record.settle_seed(run, there) == there
 
 
 @pytest.mark.parametrize(("there", "given"), [(7, 8), (7, 0), (0, 1)])
 def test_another_seed_is_refused(run, there, given):
-    run_record.record_start(run, there, "Breakout", 0)
+    start(run, there)
     before = files(run)
     with pytest.raises(UserError) as caught:
         run_record.settle_seed(run, given)
     assert caught.value.message == (
-        f"The run in {run.path} has seed {there}, not {given}. Leave --seed out to go on with it, "
+        f"The run in {run.path} has seed {there}, not {given}. Leave --seed out to continue it, "
         "or choose another --run_dir."
     )
     assert files(run) == before
@@ -139,7 +155,7 @@ def test_a_damaged_record_is_refused_and_kept(run, content):
         f"{run.run_json} is damaged. Restore it, or choose another --run_dir."
     )
     with pytest.raises(UserError):
-        run_record.record_start(run, 1, "Breakout", 0)
+        start(run)
     assert run.run_json.read_text() == content
 
 
@@ -149,13 +165,43 @@ def test_a_record_that_is_no_text_is_refused(run):
         run_record.settle_seed(run, None)
 
 
+def test_checkpoints_without_a_record_are_refused(run):
+    save(run)
+    run.config_gin.write_text("")
+    before = files(run)
+    for seed in (None, 1):
+        with pytest.raises(UserError) as caught:
+            run_record.settle_seed(run, seed)
+        assert caught.value.message == (
+            f"{run.path} has checkpoints but no run.json, so it is not known what they are of. "
+            "Restore the file, or choose another --run_dir."
+        )
+    assert files(run) == before
+
+
 # --- Config ---------------------------------------------------------------------------------------
 
 
-def settle(run: RunDirectory, *bindings: str) -> None:
+def check(run: RunDirectory, *bindings: str) -> str:
     config.parse([], bindings)
     build_agent()
-    run_record.settle_config(run)
+    return run_record.check_config(run)
+
+
+def settle(run: RunDirectory, *bindings: str) -> None:
+    """What a start does: check the config, then record it."""
+    start(run, config_text=check(run, *bindings))
+
+
+def test_a_check_writes_nothing(run):
+    text = check(run, *CONFIG)
+    assert config.bindings(text)["run_record_test_agent.gamma"] == "0.99"
+    assert files(run) == {}
+    settle(run, *CONFIG)
+    kept_as(run, "train.total_env_steps = 5")
+    before = files(run)
+    assert check(run, *CONFIG) == text
+    assert files(run) == before
 
 
 def test_the_operative_config_is_kept_defaults_included(run):
@@ -187,7 +233,7 @@ def test_another_config_is_refused_and_names_each_binding_that_differs(run):
         f"The run in {run.path} has another config: "
         "run_record_test_agent.gamma: 0.99 there, 0.9 here; "
         "run_record_test_agent.name: 'agent' there, 'another' here. "
-        "Give the same config to go on with it, or choose another --run_dir."
+        "Give the same config to continue it, or choose another --run_dir."
     )
     assert files(run) == before
 
@@ -214,17 +260,32 @@ def test_how_long_and_how_closely_watched_a_run_is_may_change(run, binding):
     settle(run, *CONFIG)
     kept_as(run, f"train.{binding} = 5")
     settle(run, *CONFIG)
+    # The config of the last start is kept, not that of the first.
     assert binding not in run.config_gin.read_text()
 
 
 @pytest.mark.parametrize(
-    "binding", ["train.anything_else", "trainer.total_env_steps", "scope/train.total_env_steps"]
+    "binding",
+    [
+        "train.anything_else",
+        "train.total_env_steps_more",
+        "train.total_env",
+        "trainer.total_env_steps",
+        "scope/train.total_env_steps",
+    ],
 )
 def test_nothing_else_may_change(run, binding):
     settle(run, *CONFIG)
     kept_as(run, f"{binding} = 5")
     with pytest.raises(UserError, match=f"{binding}: 5 there, not set here"):
-        settle(run, *CONFIG)
+        check(run, *CONFIG)
+
+
+@pytest.mark.parametrize("name", ["train.total_env_steps", "train.total_env_steps: 1 there"])
+def test_a_value_that_reads_like_what_may_change_may_not_change(run, name):
+    settle(run, *CONFIG, f"run_record_test_agent.name = '{name}'")
+    with pytest.raises(UserError, match=f"name: '{name}' there, 'agent' here"):
+        check(run, *CONFIG)
 
 
 @pytest.mark.parametrize(
@@ -239,8 +300,8 @@ def test_nothing_else_may_change(run, binding):
 )
 def test_bindings_that_nothing_uses_are_refused(run, bindings, named):
     with pytest.raises(UserError) as caught:
-        settle(run, *CONFIG, *bindings)
-    assert caught.value.message == f"Nothing uses the {named} Leave it out, or mend its scope."
+        check(run, *CONFIG, *bindings)
+    assert caught.value.message == f"Nothing uses the {named} Leave it out, or correct its scope."
     assert files(run) == {}
 
 
@@ -248,9 +309,31 @@ def test_bindings_that_nothing_uses_are_refused(run, bindings, named):
 def test_a_kept_config_that_is_no_gin_is_named_and_kept(run, content):
     run.config_gin.write_bytes(content)
     with pytest.raises(UserError) as caught:
-        settle(run, *CONFIG)
-    assert str(run.config_gin) in caught.value.message
-    assert run.config_gin.read_bytes() == content
+        check(run, *CONFIG)
+    assert caught.value.message.startswith(f"{run.config_gin} cannot be read (")
+    assert caught.value.message.endswith("). Restore it, or choose another --run_dir.")
+    assert files(run) == {"config.gin": content}
+
+
+def test_a_kept_config_that_is_a_folder_is_named(run):
+    run.config_gin.mkdir()
+    with pytest.raises(UserError) as caught:
+        check(run, *CONFIG)
+    assert caught.value.message.startswith(f"{run.config_gin} cannot be read (")
+    assert "Is a directory" in caught.value.message
+
+
+def test_checkpoints_without_a_config_are_refused(run):
+    save(run)
+    run.run_json.write_text('{"seed": 7, "starts": []}')
+    before = files(run)
+    with pytest.raises(UserError) as caught:
+        check(run, *CONFIG)
+    assert caught.value.message == (
+        f"{run.path} has checkpoints but no config.gin, so it is not known what they are of. "
+        "Restore the file, or choose another --run_dir."
+    )
+    assert files(run) == before
 
 
 # --- Starts ---------------------------------------------------------------------------------------
@@ -259,11 +342,12 @@ def test_a_kept_config_that_is_no_gin_is_named_and_kept(run, content):
 def test_every_start_is_noted(run, monkeypatch):
     monkeypatch.setattr(sys, "argv", ["train.py", "--run_dir=my run"])
     before = int(time.time())
-    run_record.record_start(run, 7, "Breakout", 0)
-    run_record.record_start(run, 7, "Breakout", 5000)
+    start(run, 7, 0, "first.value = 1\n")
+    start(run, 7, 5000, "second.value = 1\n")
     after = time.time()
     content: dict[str, Any] = json.loads(run.run_json.read_text())
     assert (content["seed"], content["game"]) == (7, "Breakout")
+    assert run.config_gin.read_text() == "second.value = 1\n"
     assert [start["env_steps"] for start in content["starts"]] == [0, 5000]
     for start in content["starts"]:
         assert start["command"] == "python train.py '--run_dir=my run'"
