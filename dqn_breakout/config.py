@@ -747,6 +747,22 @@ def _innermost_configurable_call(trace: types.TracebackType | None) -> dict[str,
 # --- What was used, and how two configurations differ ---------------------------------------------
 
 
+def value(parameter: str) -> Any:
+    """What the parsed configuration binds to `configurable.parameter`, macros resolved.
+
+    Raises:
+        UserError: Nothing is bound to it.
+    """
+    configurable, _, name = parameter.rpartition(".")
+    found = gin.get_bindings(configurable)
+    if name not in found:
+        raise UserError(
+            f"The configuration sets no value for {parameter}; give a whole one, such as "
+            "--gin_file=breakout.gin."
+        )
+    return found[name]
+
+
 def operative_config() -> str:
     """Returns the settings that configurables were really called with so far, as a gin text.
 

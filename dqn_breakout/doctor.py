@@ -9,7 +9,6 @@ even be loaded becomes a line like any other.
 from __future__ import annotations
 
 import argparse
-import copy
 import dataclasses
 import importlib
 import json
@@ -26,7 +25,6 @@ from pathlib import Path
 from typing import Any
 
 from dqn_breakout import compatibility
-from dqn_breakout.errors import UserError
 
 _ROOT = Path(__file__).resolve().parents[1]
 _INSTALL = "Run `make setup`, and use its Python: .venv/bin/python -m dqn_breakout.doctor"
@@ -268,7 +266,7 @@ def probe(gin_files: Sequence[str], gin_bindings: Sequence[str]) -> dict[str, An
     from dqn_breakout.replay import frame_replay_buffer
 
     config.parse(gin_files, gin_bindings)
-    game = _bound_value("create_environment.game")
+    game = config.value("create_environment.game")
     capacity = "create_replay_buffer.capacity_transitions"
     rom = roms.get_rom_path(rom_id(game))
     return {
@@ -276,24 +274,10 @@ def probe(gin_files: Sequence[str], gin_bindings: Sequence[str]) -> dict[str, An
         "gpus": [device.name for device in tf.config.list_physical_devices("GPU")],
         "game": game,
         "rom": str(rom) if rom else None,
-        "transitions": limits.positive_int(capacity, _bound_value(capacity)),
+        "transitions": limits.positive_int(capacity, config.value(capacity)),
         "row_bytes": frame_replay_buffer.row_bytes((84, 84)),
         "other_bytes": frame_replay_buffer.OTHER_MEMORY_BYTES,
     }
-
-
-def _bound_value(parameter: str) -> Any:
-    """What the parsed config binds a parameter to, macros resolved."""
-    import gin
-
-    try:
-        # gin resolves a reference when it is copied.
-        return copy.deepcopy(gin.query_parameter(parameter))
-    except ValueError as error:
-        raise UserError(
-            f"The config sets no value for {parameter}. Give a whole one first, such as "
-            "--gin_file=breakout.gin."
-        ) from error
 
 
 def _probe_in_own_process(

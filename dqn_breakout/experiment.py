@@ -14,7 +14,7 @@ import gin
 import tensorflow as tf
 from tf_agents.environments.tf_py_environment import TFPyEnvironment
 
-from dqn_breakout import limits
+from dqn_breakout import config, limits
 from dqn_breakout.agents.dqn_agent import ClippedDqnAgent
 from dqn_breakout.agents.exploration import RandomPolicy
 from dqn_breakout.collection.collector import Collector, create_collector
@@ -182,7 +182,7 @@ def train(
                 save(meter.row())
             print(console.end(run, env_steps, None), file=sys.stderr)
             return 0
-        game = protocols.configured("create_environment.game")
+        game = config.value("create_environment.game")
         run_record.record_start(run, seed, game, env_steps, operative_config)
         print(_plan(run, parts, seed, game, total_env_steps), file=sys.stderr, flush=True)
 
@@ -293,7 +293,7 @@ def _plan(run: RunDirectory, parts: Experiment, seed: int, game: str, total: int
         replay_bytes=replay.capacity_bytes,
         env_steps=parts.metrics.env_steps,
         total_env_steps=total,
-        frame_skip=protocols.configured("create_environment.frame_skip"),
+        frame_skip=config.value("create_environment.frame_skip"),
         guessed_env_steps_per_second=estimate.env_steps_per_second(
             flops, parts.learner.batch_size, parts.learner.env_steps_per_train_step
         ),

@@ -1,8 +1,8 @@
 """Makes a run small enough to share: python -m dqn_breakout.export_network RUN_DIR FOLDER
 
 The folder holds what `eval.py --checkpoint_dir=FOLDER` needs and what says where it came from: the
-network of the newest checkpoint, the operative config, run.json and summary.json. About 6 MB instead
-of gigabytes.
+network of the newest checkpoint, the operative config, run.json and summary.json. About 6 MB, where
+the run takes gigabytes.
 """
 
 from __future__ import annotations

@@ -16,7 +16,7 @@ from dqn_breakout import config, limits, provenance
 from dqn_breakout.agents.exploration import EpsilonGreedyPolicy, RandomPolicy
 from dqn_breakout.environments.builder import create_environment
 from dqn_breakout.evaluation import scores
-from dqn_breakout.evaluation.protocols import EvaluationProtocol, configured
+from dqn_breakout.evaluation.protocols import EvaluationProtocol
 from dqn_breakout.networks.fingerprint import weights_sha256
 
 Progress = Callable[[int], None]
@@ -204,7 +204,7 @@ def create_evaluation_environment(
         UserError: A value is out of range, or the configuration lacks one.
     """
     parameter = "create_environment.frame_skip"
-    frame_skip = limits.positive_int(parameter, configured(parameter))
+    frame_skip = limits.positive_int(parameter, config.value(parameter))
     with config.building():
         return create_environment(
             seed,
@@ -235,8 +235,8 @@ def _evaluate(
         played = play_games(environment, create_policy(environment), games, progress, each_step)
     finally:
         environment.close()
-    game = configured("create_environment.game")
-    frame_skip = configured("create_environment.frame_skip")
+    game = config.value("create_environment.game")
+    frame_skip = config.value("create_environment.frame_skip")
     returns = played.returns.tolist()
     summary = scores.summarise(returns)
     known = scores.random_and_human(game)
@@ -247,9 +247,9 @@ def _evaluate(
             **dataclasses.asdict(protocol),
             "frame_skip": frame_skip,
             "max_episode_steps": protocol.max_episode_steps(frame_skip),
-            "fire_on_reset": configured("create_environment.fire_on_reset"),
+            "fire_on_reset": config.value("create_environment.fire_on_reset"),
             # Scores no life apart: it only has FIRE pressed after a lost life, as in training.
-            "terminal_on_life_loss": configured("create_environment.terminal_on_life_loss"),
+            "terminal_on_life_loss": config.value("create_environment.terminal_on_life_loss"),
             "full_games": True,
             "clipped_rewards": False,
         },

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
 
-import gin
-
-from dqn_breakout import limits
+from dqn_breakout import config, limits
 
 TRAINING = "training"
 
@@ -94,34 +91,22 @@ def check_name(name: str) -> str:
     return limits.one_of("The evaluation protocol", name, [*PROTOCOLS, TRAINING])
 
 
-def configured(parameter: str) -> Any:
-    """What the configuration binds to `configurable.parameter`, macros resolved.
-
-    Raises:
-        UserError: Nothing is bound to it.
-    """
-    configurable, _, name = parameter.rpartition(".")
-    bindings = gin.get_bindings(configurable)
-    limits.require(name in bindings, parameter, "is not set; evaluation needs it.")
-    return bindings[name]
-
-
 def _training() -> EvaluationProtocol:
     """The rules that the run trains with, once its epsilon has decayed."""
     environment = "create_environment"
     steps = limits.positive_int(
-        f"{environment}.max_episode_steps", configured(f"{environment}.max_episode_steps")
+        f"{environment}.max_episode_steps", config.value(f"{environment}.max_episode_steps")
     )
     frame_skip = limits.positive_int(
-        f"{environment}.frame_skip", configured(f"{environment}.frame_skip")
+        f"{environment}.frame_skip", config.value(f"{environment}.frame_skip")
     )
     return EvaluationProtocol(
         name=TRAINING,
         epsilon=limits.fraction(
-            "create_agent.epsilon_final", configured("create_agent.epsilon_final")
+            "create_agent.epsilon_final", config.value("create_agent.epsilon_final")
         ),
-        noop_max=configured(f"{environment}.noop_max"),
-        sticky_action_probability=configured(f"{environment}.sticky_action_probability"),
+        noop_max=config.value(f"{environment}.noop_max"),
+        sticky_action_probability=config.value(f"{environment}.sticky_action_probability"),
         max_ale_frames=steps * frame_skip,
         source="The run's own configuration: its environment, and its final epsilon.",
     )

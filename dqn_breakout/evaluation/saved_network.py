@@ -13,7 +13,6 @@ import numpy as np
 from dqn_breakout import checkpoint_files, config
 from dqn_breakout.environments.builder import create_environment
 from dqn_breakout.errors import UserError
-from dqn_breakout.evaluation.protocols import configured
 from dqn_breakout.evaluation.request import checkpoints_of
 from dqn_breakout.run_directory import RunDirectory
 
@@ -61,7 +60,7 @@ def load_network(checkpoint_dir: str | os.PathLike[str]) -> SavedNetwork:
     with config.building():
         environment = create_environment(0, "evaluation", num_environments=1)
         try:
-            create = configured("build.q_network")
+            create = config.value("build.q_network")
             q_network = create(environment.observation_spec(), environment.action_spec(), 0)
         finally:
             environment.close()
@@ -107,10 +106,8 @@ def _difference(there: list[tuple[int, ...]], here: list[tuple[int, ...]]) -> st
     differing = [place for place, shape in enumerate(there) if shape != here[place]]
     output = len(here) - 1
     if set(differing) == {output - 1, output} and there[output] and here[output]:
-        return (
-            f"its network has {there[output][0]} actions, {configured('create_environment.game')} "
-            f"has {here[output][0]}."
-        )
+        game = config.value("create_environment.game")
+        return f"its network has {there[output][0]} actions, {game} has {here[output][0]}."
     place = differing[0]
     return (
         f"variable {place} of its network has shape {there[place]}, that of the configured one "

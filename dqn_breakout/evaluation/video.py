@@ -13,9 +13,10 @@ import imageio.v2 as imageio
 import numpy as np
 from PIL import Image
 
+from dqn_breakout import config
 from dqn_breakout.errors import UserError
 from dqn_breakout.evaluation.panel import COLOURS, Panel
-from dqn_breakout.evaluation.protocols import EvaluationProtocol, configured
+from dqn_breakout.evaluation.protocols import EvaluationProtocol
 from dqn_breakout.evaluation.request import VIDEO_ENDINGS
 from dqn_breakout.evaluation.shown_game import ShownGame, ShownStep
 
@@ -67,7 +68,7 @@ def record_game(
     is_gif = ending == ".gif"
     if max_seconds is None:
         max_seconds = _GIF_SECONDS if is_gif else math.inf
-    per_second = ALE_FRAMES_PER_SECOND / configured("create_environment.frame_skip")
+    per_second = ALE_FRAMES_PER_SECOND / config.value("create_environment.frame_skip")
     subtitle = ", ".join(filter(None, (f"{protocol.name} protocol", caption)))
     scale = _GIF_SCALE if is_gif else _MP4_SCALE
     write = _write_gif if is_gif else _write_mp4
@@ -108,7 +109,7 @@ def _pictures(
     """A picture of each step, the last one for a while longer."""
     first = next(steps)
     panel = Panel(
-        configured("create_environment.game"),
+        config.value("create_environment.game"),
         subtitle,
         game.action_names,
         first.screen.shape,

@@ -5,7 +5,8 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from dqn_breakout.evaluation.protocols import EvaluationProtocol, configured
+from dqn_breakout import config
+from dqn_breakout.evaluation.protocols import EvaluationProtocol
 from dqn_breakout.evaluation.shown_game import ShownGame
 from dqn_breakout.evaluation.video import ALE_FRAMES_PER_SECOND
 
@@ -24,7 +25,7 @@ def watch_game(q_network: Any, protocol: EvaluationProtocol, seed: int) -> dict[
     Raises:
         UserError: The game does not start, or a value is out of range.
     """
-    seconds_per_step = configured("create_environment.frame_skip") / ALE_FRAMES_PER_SECOND
+    seconds_per_step = config.value("create_environment.frame_skip") / ALE_FRAMES_PER_SECOND
     game = ShownGame(q_network, protocol, seed, "human")
     due = time.monotonic()
     try:

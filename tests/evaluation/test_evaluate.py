@@ -104,11 +104,34 @@ def test_progress_counts_up_to_the_last_game():
     assert heard[-1] == 5
 
 
+def test_what_is_called_after_every_step_can_end_the_games():
+    steps = 0
+
+    def stop_at_three() -> None:
+        nonlocal steps
+        steps += 1
+        if steps == 3:
+            raise Stopped
+
+    environment = scripted_environment(ScriptedGames([[game_of(4, 6)]]))
+    with pytest.raises(Stopped):
+        play(environment, 2, each_step=stop_at_three)
+    assert steps == 3
+    # Two games of four steps, and the step that starts the second.
+    steps = 10
+    play(environment, 2, each_step=stop_at_three)
+    assert steps - 10 == 9
+
+
 class ClosingGames(ScriptedGames):
     closed = False
 
     def close(self) -> None:
         self.closed = True
+
+
+class Stopped(Exception):
+    """Ends games from outside."""
 
 
 PLAYED: list[ClosingGames] = []
@@ -218,6 +241,19 @@ def test_real_games_repeat_with_their_seed_and_end_at_the_protocols_limit():
     assert max(lengths) == 160
     assert games_cut_off == lengths.count(160)
     assert len(returns) == 2
+
+
+@pytest.mark.usefixtures("scripted_config")
+def test_an_evaluation_that_is_stopped_closes_its_games():
+    network = network_for_right()
+
+    def stop() -> None:
+        raise Stopped
+
+    with pytest.raises(Stopped):
+        evaluate.evaluate_network(network, NATURE, 2, 0, num_environments=2, each_step=stop)
+    assert PLAYED[-1].closed
+    assert len(PLAYED[-1].actions) == 1
 
 
 @pytest.mark.usefixtures("scripted_config")

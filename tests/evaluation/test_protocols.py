@@ -55,7 +55,7 @@ def test_training_is_what_the_run_trains_with():
 def test_training_without_a_number_names_it():
     kept = [line for line in CONFIG.strip().splitlines() if "epsilon_final" not in line]
     config.parse([], kept)
-    with pytest.raises(UserError, match=r"create_agent\.epsilon_final is not set"):
+    with pytest.raises(UserError, match=r"no value for create_agent\.epsilon_final; "):
         protocols.by_name("training")
 
 

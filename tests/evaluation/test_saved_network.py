@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -41,7 +42,10 @@ def test_run_folder_and_checkpoint_are_all_accepted(
 def test_a_network_alone_needs_no_count_of_train_steps(write_run: WriteRun):
     run = write_run()
     manifest = run / "checkpoints" / "000000001200" / "manifest.json"
-    manifest.write_text(manifest.read_text().replace('"train_steps"', '"something_else"'))
+    content = json.loads(manifest.read_text().replace('"train_steps"', '"something_else"'))
+    # Manifests that state no checksum of their own are read as they are.
+    del content["sha256"]
+    manifest.write_text(json.dumps(content))
     assert load_network(run).train_steps is None
 
 

@@ -129,6 +129,26 @@ def test_an_interrupted_recording_leaves_what_was_there(
     assert [file.name for file in tmp_path.iterdir() if file.is_file()] == ["game.mp4"]
 
 
+def test_a_recording_that_is_stopped_leaves_no_video(network: Any, tmp_path: Path):
+    steps = 0
+
+    class Stopped(Exception):
+        """Ends the game from outside."""
+
+    def stop_at_five() -> None:
+        nonlocal steps
+        steps += 1
+        if steps == 5:
+            raise Stopped
+
+    with pytest.raises(Stopped):
+        video.record_game(
+            network, tmp_path / "game.mp4", limited(20), seed=0, each_step=stop_at_five
+        )
+    assert steps == 5
+    assert [file.name for file in tmp_path.iterdir() if file.is_file()] == []
+
+
 def test_other_endings_are_refused(network: Any, tmp_path: Path):
     with pytest.raises(ValueError, match="ends in none of"):
         video.record_game(network, tmp_path / "game.avi", limited(5), seed=0)
