@@ -38,6 +38,7 @@ OPTIMIZER: dict[str, Any] = {
     "rho": 0.95,
     "momentum": 0.0,
     "epsilon": 1e-4,
+    "epsilon_inside_root": True,
     "centered": True,
 }
 

@@ -100,11 +100,12 @@ class ConsoleHook:
         if self._bar is not None:
             self._bar.set_postfix_str(_numbers(row))
             return
-        left = max(self._total - row.env_steps, 0) / max(row.env_steps_per_second, 1e-9)
+        seconds = max(self._total - row.env_steps, 0) / max(row.env_steps_per_second, 1e-9)
+        # The random fill is many times faster than what comes after it.
+        left = f"{format_seconds(seconds)} left" if row.train_steps else "random fill"
         print(
             f"{row.env_steps:>10,} steps ({min(row.env_steps / self._total, 1):4.0%}), "
-            f"{_numbers(row)}, {row.env_steps_per_second:,.0f} steps/s, "
-            f"{format_seconds(left)} left",
+            f"{_numbers(row)}, {row.env_steps_per_second:,.0f} steps/s, {left}",
             file=self._stream,
             flush=True,
         )

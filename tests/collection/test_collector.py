@@ -139,16 +139,7 @@ def small_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("small_pieces")
-@pytest.mark.parametrize(
-    "fill",
-    [
-        1,
-        60,
-        100,
-        150,
-        230,
-    ],
-)
+@pytest.mark.parametrize("fill", [1, 60, 100, 150, 230])
 def test_the_fill_ends_at_its_number_of_steps(fill: int) -> None:
     setting = Setting([ENDLESS], fill=fill)
     pieces = 0

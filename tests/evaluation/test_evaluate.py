@@ -25,6 +25,10 @@ RIGHT = 2
 NATURE = protocols.PROTOCOLS["nature"]
 
 
+class Stopped(Exception):
+    """Ends games from outside."""
+
+
 def game_of(length: int, score: float, end: str = "terminated") -> Script:
     """A game that scores in its last move."""
     return Script(3, [*[Move(0, 3)] * (length - 1), Move(score, 0, end)])
@@ -128,10 +132,6 @@ class ClosingGames(ScriptedGames):
 
     def close(self) -> None:
         self.closed = True
-
-
-class Stopped(Exception):
-    """Ends games from outside."""
 
 
 PLAYED: list[ClosingGames] = []

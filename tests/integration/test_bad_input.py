@@ -23,10 +23,11 @@ import pytest
 
 from dqn_breakout import checkpoint_files, config, experiment, run_directory
 from dqn_breakout.run_directory import RunDirectory
+from dqn_breakout.training import hooks
 
 TOTAL = "train.total_env_steps = 220"
-# The random fill and nothing else: no time goes into compiling what collects and trains.
-FILL_ONLY = "train.total_env_steps = 80"
+# The random fill and one turn more, too short to train: no time goes into compiling a train step.
+SHORTEST = ("train.total_env_steps = 81", "create_learner.env_steps_per_train_step = 100")
 
 
 @pytest.fixture(scope="module")
@@ -110,6 +111,18 @@ def damage_the_record(run: RunDirectory) -> None:
     run.run_json.write_text('{"seed": 7')
 
 
+def lose_the_record(run: RunDirectory) -> None:
+    run.run_json.unlink()
+
+
+def lose_the_config(run: RunDirectory) -> None:
+    run.config_gin.unlink()
+
+
+def damage_the_config(run: RunDirectory) -> None:
+    run.config_gin.write_text("create_agent.gamma = = 0.99\n")
+
+
 # --- The cases ------------------------------------------------------------------------------------
 
 FRAME_SKIP_TWICE = ("There is no Atari game", "did you mean Breakout", "ALE/<name>-v5 ids")
@@ -174,8 +187,8 @@ HERE = {
     ),
     "unused binding": bound(
         "evaluation/create_environment.frame_skip = 2",
-        "Nothing uses the binding evaluation/create_environment.frame_skip. Leave it out, or mend "
-        "its scope.",
+        "Nothing uses the binding evaluation/create_environment.frame_skip. Leave it out, or "
+        "correct its scope.",
     ),
     "run directory of another seed": Case(
         seed=8,
@@ -198,6 +211,11 @@ HERE = {
     "negative steps": bound(
         "train.total_env_steps = -1",
         "train.total_env_steps must be a whole number of 1 or more, but is -1.",
+    ),
+    "a budget that the random fill spends": bound(
+        "train.total_env_steps = 80",
+        "train.total_env_steps is 80, but the random fill alone takes 80 environment steps; "
+        "give more.",
     ),
     "epsilon over 1": bound(
         "create_agent.epsilon_initial = 1.5",
@@ -279,6 +297,18 @@ HERE = {
         said=("{run}/run.json is damaged. Restore it, or choose another --run_dir.",),
         prepare=damage_the_record,
     ),
+    "checkpoints without a record of starts": Case(
+        said=("{run} has checkpoints but no run.json, so it is not known what they are of. ",),
+        prepare=lose_the_record,
+    ),
+    "checkpoints without a config": Case(
+        said=("{run} has checkpoints but no config.gin, so it is not known what they are of. ",),
+        prepare=lose_the_config,
+    ),
+    "a damaged config of the run": Case(
+        said=("{run}/config.gin cannot be read (", "). Restore it, or choose another --run_dir."),
+        prepare=damage_the_config,
+    ),
     "a word too many": Case(
         flags=("breakout",), said=("What is 'breakout'? Options begin with --",)
     ),
@@ -302,6 +332,20 @@ WRONG_KIND = {
         "create_environment.terminal_on_life_loss = 'False'", "must be True or False"
     ),
     "fire in quotes": bound("create_environment.fire_on_reset = 'False'", "must be True or False"),
+    "a network's builder in quotes": bound(
+        "build.q_network = 'create_q_network'",
+        "build.q_network must be a builder, such as @create_q_network (without quotes or brackets)",
+    ),
+    "an agent's builder in quotes": bound(
+        "build.agent = 'create_agent'", "build.agent must be a builder, such as @create_agent "
+    ),
+    "no replay buffer's builder": bound(
+        "build.replay_buffer = None",
+        "build.replay_buffer must be a builder, such as @create_replay_buffer ",
+    ),
+    "epsilon's place in quotes": bound(
+        "create_optimizer.epsilon_inside_root = 'False'", "must be True or False"
+    ),
     "centred in quotes": bound("create_optimizer.centered = 'False'", "must be True or False"),
     "games beyond counting": bound(
         "create_environment.max_episode_steps = 10000000000", "max_episode_steps"
@@ -465,21 +509,21 @@ def test_a_buffer_larger_than_memory_if_the_user_insists(
 ):
     little = types.SimpleNamespace(total=1_000_000_000)
     monkeypatch.setattr(psutil, "virtual_memory", lambda: little)
-    arguments = tiny_arguments(tmp_path / "run", FILL_ONLY)
+    arguments = tiny_arguments(tmp_path / "run", *SHORTEST)
     refused = run_here(*arguments)
     assert refused.code == 2
     assert "--ignore_memory" in refused.err
     assert "this machine has 1.0 GB" in refused.err
     ended = run_here(*arguments, "--ignore_memory")
     assert ended.code == 0
-    assert "Done: 80 environment steps" in ended.err
+    assert "Done: 96 environment steps" in ended.err
 
 
 def test_macros_stand_for_their_values(tmp_path, run_here, tiny_arguments, read_json):
     ended = run_here(
         *tiny_arguments(
             tmp_path / "run",
-            FILL_ONLY,
+            *SHORTEST,
             "GAME = 'Pong'",
             "create_environment.game = %GAME",
             "SKIP = 4",
@@ -488,7 +532,7 @@ def test_macros_stand_for_their_values(tmp_path, run_here, tiny_arguments, read_
     )
     assert ended.code == 0
     assert ended.err.startswith("DQN on Pong, seed 7, ")
-    assert "80 environment steps (320 ALE frames)" in ended.err
+    assert "81 environment steps (324 ALE frames)" in ended.err
     assert read_json(tmp_path / "run" / "run.json")["game"] == "Pong"
 
 
@@ -497,10 +541,47 @@ def test_a_run_goes_on_without_its_seed_being_said(
 ):
     run = RunDirectory(tmp_path / "run")
     shutil.copytree(finished.path, run.path)
-    ended = run_here(*tiny_arguments(run.path, TOTAL, seed=None))
+    ended = run_here(*tiny_arguments(run.path, "train.total_env_steps = 225", seed=None))
     assert ended.code == 0
     assert "DQN on Breakout, seed 7, " in ended.err
+    assert "Done: 240 environment steps" in ended.err
     assert len(read_json(run.run_json)["starts"]) == 2
+
+
+def test_a_finished_run_is_left_alone(tmp_path, finished, run_here, tiny_arguments, snapshot):
+    run = RunDirectory(tmp_path / "run")
+    shutil.copytree(finished.path, run.path)
+    before = snapshot(run.path)
+    # A smaller budget is spent all the more; how closely it is watched may differ.
+    for bindings in ((TOTAL,), ("train.total_env_steps = 100", "train.keep_checkpoints = 1")):
+        ended = run_here(*tiny_arguments(run.path, *bindings))
+        assert ended.code == 0
+        assert ended.err.startswith("Done: 224 environment steps.")
+        assert snapshot(run.path) == before
+
+
+def test_the_home_directory_may_be_meant(tmp_path, monkeypatch, run_here):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    trained = []
+
+    def train(run_dir: Path, seed: int | None, *, ignore_memory: bool) -> int:
+        trained.append(run_dir)
+        return 0
+
+    monkeypatch.setattr(experiment, "train", train)
+    assert run_here("--run_dir=~/runs/mine").code == 0
+    assert trained == [tmp_path / "runs" / "mine"]
+
+
+def test_ctrl_c_before_training_is_no_stack_trace(tmp_path, monkeypatch, run_here, tiny_arguments):
+    def interrupted(*arguments: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(config, "parse", interrupted)
+    ended = run_here(*tiny_arguments(tmp_path / "run"))
+    assert ended == type(ended)(130, "", "")
+    assert not (tmp_path / "run").exists()
 
 
 def test_the_run_directory_is_named_after_the_command(tmp_path, monkeypatch, run_here):
@@ -561,6 +642,7 @@ def test_a_finished_run_that_lost_its_summary_writes_it_again(
     found, expected = read_json(run.summary_json), read_json(finished.summary_json)
     for name in ("env_steps", "train_steps", "episodes", "average_return", "weights_sha256"):
         assert found[name] == expected[name]
+    assert run.run_json.read_bytes() == finished.run_json.read_bytes()
 
 
 # --- A disk that is full --------------------------------------------------------------------------
@@ -577,10 +659,32 @@ def test_a_checkpoint_that_cannot_be_written_is_one_sentence(
         run_directory.write_atomically(path, content)
 
     monkeypatch.setattr(checkpoint_files, "write_atomically", full)
-    ended = run_here(*tiny_arguments(run.path, FILL_ONLY))
+    ended = run_here(*tiny_arguments(run.path, *SHORTEST))
+    assert_a_full_disk_is_one_sentence(ended, 96, "learner.npz")
+    assert checkpoint_files.checkpoints(run.checkpoints) == []
+
+
+def assert_a_full_disk_is_one_sentence(ended: Any, env_steps: int, name: str) -> None:
     assert ended.code == 2
     assert "Traceback" not in ended.err
     last = ended.err.splitlines()[-1]
-    assert last.startswith("The checkpoint at ")
-    assert "could not be written (No space left on device: " in last
-    assert checkpoint_files.checkpoints(run.checkpoints) == []
+    assert last.startswith(
+        f"A file could not be written at {env_steps} environment steps (No space left on device: "
+    )
+    assert f"{name}). The last checkpoint is sound; make room and start the same command" in last
+
+
+def test_a_row_that_cannot_be_written_is_one_sentence_and_loses_no_checkpoint(
+    tmp_path, run_here, tiny_arguments, monkeypatch
+):
+    run = RunDirectory(tmp_path / "run")
+
+    def full(hook: hooks.MetricsFileHook, row: Any) -> None:
+        if row.env_steps >= 96:
+            raise OSError(28, "No space left on device", str(run.metrics_jsonl))
+
+    monkeypatch.setattr(hooks.MetricsFileHook, "on_row", full)
+    ended = run_here(*tiny_arguments(run.path, *SHORTEST))
+    assert_a_full_disk_is_one_sentence(ended, 96, "metrics.jsonl")
+    # Saving came first.
+    assert checkpoint_files.open_newest(run.checkpoints).counters["env_steps"] == 96

@@ -17,6 +17,8 @@ import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from dqn_breakout import checkpoint_files, config, provenance
+from dqn_breakout.errors import UserError
+from dqn_breakout.evaluation import evaluate
 from dqn_breakout.run_directory import RunDirectory
 
 pytestmark = pytest.mark.slow
@@ -405,6 +407,12 @@ def test_the_exit_code_tells_how_a_run_stopped(interrupted, how, code):
 
 
 @pytest.mark.parametrize("number", ["SIGTERM", "SIGINT"])
+def test_a_signal_is_answered_at_once(interrupted, number):
+    notice = "\nStopping after this turn; all will be saved. Ctrl-C once more leaves at once.\n"
+    assert interrupted.ended[number].err.count(notice) == 1
+
+
+@pytest.mark.parametrize("number", ["SIGTERM", "SIGINT"])
 def test_a_signal_saves_and_says_so(interrupted, number):
     stopped_at = interrupted.stopped_at[number]
     before = {"SIGTERM": "small budget", "SIGINT": "SIGTERM"}[number]
@@ -447,7 +455,67 @@ def test_a_finished_run_started_again_does_nothing(interrupted, run_here, tiny_a
     assert ended.code == 0
     assert f"Done: {budget:,} environment steps." in ended.err
     after = snapshot(run.path)
-    changed = {name for name in after if before.get(name) != after[name]}
-    # The start is noted, the budget is the new one; empty event files are TensorBoard's.
-    assert {name for name in changed if "tfevents" not in name} <= {"run.json", "config.gin"}
-    assert before.keys() <= after.keys()
+    assert after.keys() == before.keys()
+    assert [name for name in after if before[name] != after[name]] == []
+
+
+# --- Evaluation and what must not be lost ---------------------------------------------------------
+
+EVALUATED_AT_THE_END = ("train.total_env_steps = 150", "train.evaluation_period_env_steps = 150")
+
+
+def test_a_checkpoint_is_saved_before_the_evaluation(
+    tmp_path, run_here, tiny_arguments, monkeypatch
+):
+    run = RunDirectory(tmp_path / "run")
+
+    def evaluate_network(*arguments: Any, **more: Any) -> None:
+        raise UserError("This evaluation fails.")
+
+    monkeypatch.setattr(evaluate, "evaluate_network", evaluate_network)
+    ended = run_here(*tiny_arguments(run.path, *EVALUATED_AT_THE_END))
+    assert ended.code == 2
+    assert ended.err.endswith("This evaluation fails.\n")
+    assert last_saved_env_steps(run) == 160
+    assert json.loads(run.summary_json.read_text())["env_steps"] == 160
+
+
+def test_a_signal_during_an_evaluation_leaves_it_out_and_saves(
+    interrupted, tmp_path, run_here, tiny_arguments, read_json, monkeypatch
+):
+    run = RunDirectory(tmp_path / "run")
+    play = evaluate.play_games
+    counted = 0
+
+    def stopped_in_the_middle(*arguments: Any) -> Any:
+        *rest, each_step = arguments
+
+        def after_step() -> None:
+            nonlocal counted
+            counted += 1
+            if counted == 3:
+                signal.raise_signal(signal.SIGHUP)
+            each_step()
+
+        return play(*rest, after_step)
+
+    monkeypatch.setattr(evaluate, "play_games", stopped_in_the_middle)
+    # The evaluation at 304 comes after a turn that saves nothing.
+    ended = run_here(*tiny_arguments(run.path, ENDLESS, "train.checkpoint_period_env_steps = 5000"))
+    assert counted == 3
+    assert ended.code == 129
+    assert "The evaluation at 304 steps was left out.\n" in ended.err
+    assert ended.err.endswith(
+        "Stopped by SIGHUP at 320 environment steps; everything is saved. "
+        "The same command goes on from here.\n"
+    )
+    assert last_saved_env_steps(run) == 320
+    assert not run.evaluations.exists()
+
+    # Nothing of it is felt in what comes after.
+    monkeypatch.undo()
+    whole = interrupted.uninterrupted[0]
+    budget = f"train.total_env_steps = {last_saved_env_steps(whole)}"
+    assert run_here(*tiny_arguments(run.path, budget)).code == 0
+    found, expected = read_json(run.summary_json), read_json(whole.summary_json)
+    assert {name: found[name] for name in SAME} == {name: expected[name] for name in SAME}

@@ -348,12 +348,12 @@ def test_every_start_is_noted(run, monkeypatch):
     content: dict[str, Any] = json.loads(run.run_json.read_text())
     assert (content["seed"], content["game"]) == (7, "Breakout")
     assert run.config_gin.read_text() == "second.value = 1\n"
-    assert [start["env_steps"] for start in content["starts"]] == [0, 5000]
-    for start in content["starts"]:
-        assert start["command"] == "python train.py '--run_dir=my run'"
-        assert start["versions"] == provenance.versions()
-        assert start["git_revision"] == provenance.git_revision()
-        assert start["machine"] == provenance.machine()
-        moment = time.mktime(time.strptime(start["time"][:19], "%Y-%m-%dT%H:%M:%S"))
+    assert [each["env_steps"] for each in content["starts"]] == [0, 5000]
+    for each in content["starts"]:
+        assert each["command"] == "python train.py '--run_dir=my run'"
+        assert each["versions"] == provenance.versions()
+        assert each["git_revision"] == provenance.git_revision()
+        assert each["machine"] == provenance.machine()
+        moment = time.mktime(time.strptime(each["time"][:19], "%Y-%m-%dT%H:%M:%S"))
         assert before <= moment <= after
-        assert start["time"][19:] == time.strftime("%z")
+        assert each["time"][19:] == time.strftime("%z")
