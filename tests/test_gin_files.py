@@ -169,7 +169,7 @@ NATURE_TABLE = [
     ("update frequency", "create_learner.env_steps_per_train_step", 4),
     ("learning rate", "create_optimizer.learning_rate", 0.00025),
     ("gradient momentum and squared gradient momentum", "create_optimizer.rho", 0.95),
-    # There of gradients summed over a batch; here they are averages, and their squares 32^2 smaller.
+    # Of gradients summed over a batch; here they are averages, and their squares 32^2 smaller.
     ("min squared gradient", "create_optimizer.epsilon", 0.01 / 32**2),
     ("initial exploration", "create_agent.epsilon_initial", 1.0),
     ("final exploration", "create_agent.epsilon_final", 0.1),

@@ -10,6 +10,8 @@ from dqn_breakout.environments.games import Games, GamesStep, check_called_by_bu
 from dqn_breakout.environments.roms import rom_id
 from dqn_breakout.errors import UserError
 
+_NO_LIMIT = 2**31 - 1
+
 
 class VectorGames(Games):
     """A batch of games in one C++ vector environment; the fast way.
@@ -46,7 +48,8 @@ class VectorGames(Games):
             # ale-py draws from [0, noop_max).
             noop_max=noop_max + 1 if noop_max else 0,
             repeat_action_probability=sticky_action_probability,
-            max_num_frames_per_episode=max_episode_steps * frame_skip,
+            # Counted here: where ale-py itself cuts a game off, its last frame is out of date.
+            max_num_frames_per_episode=_NO_LIMIT,
             stack_num=1,
             use_fire_reset=False,
             reward_clipping=False,
@@ -55,25 +58,45 @@ class VectorGames(Games):
         self.frame_shape = (84, 84)
         self.action_meanings = tuple(action.name for action in self._games.ale.get_action_set())
 
+        self._max_episode_steps = max_episode_steps
+        self._steps = np.zeros(batch_size, np.int64)
+        self._terminated = np.zeros(batch_size, bool)
+        self._truncated = np.zeros(batch_size, bool)
+
     def reset(self, games: np.ndarray, seeds: np.ndarray) -> GamesStep:
         """See `Games.reset`."""
-        mask = np.zeros(self.batch_size, dtype=bool)
-        mask[games] = True
-        options = None if mask.all() else {"reset_mask": mask}
-        frames, info = self._games.reset(seed=np.asarray(seeds, np.int64), options=options)
-        nothing = np.zeros(self.batch_size, dtype=bool)
-        return GamesStep(
-            frames[:, 0], np.zeros(self.batch_size, np.float32), nothing, nothing, info["lives"]
-        )
+        named = np.zeros(self.batch_size, dtype=bool)
+        named[games] = True
+        frames, lives = self._start(named, np.asarray(seeds, np.int64))
+        self._steps[named] = 0
+        self._terminated = self._terminated & ~named
+        self._truncated = self._truncated & ~named
+        nothing = np.zeros(self.batch_size, np.float32)
+        return GamesStep(frames, nothing, self._terminated, self._truncated, lives)
 
     def step(self, actions: np.ndarray) -> GamesStep:
         """See `Games.step`."""
-        frames, rewards, terminated, truncated, info = self._games.step(
-            np.asarray(actions, np.int32)
-        )
-        return GamesStep(
-            frames[:, 0], rewards.astype(np.float32), terminated, truncated, info["lives"]
-        )
+        starting = self._terminated | self._truncated
+        cut_off = self._truncated
+        stacks, scores, terminated, _, info = self._games.step(np.asarray(actions, np.int32))
+        frames, lives = stacks[:, 0], info["lives"]
+        rewards = scores.astype(np.float32)
+        if cut_off.any():
+            # ale-py restarts only the games that it saw end; these it has just played on.
+            frames, lives = self._start(cut_off, None)
+            rewards[cut_off] = 0
+            terminated = terminated & ~cut_off
+        self._steps = np.where(starting, 0, self._steps + 1)
+        self._terminated = terminated
+        self._truncated = ~terminated & (self._steps >= self._max_episode_steps)
+        return GamesStep(frames, rewards, self._terminated, self._truncated, lives)
+
+    def _start(self, which: np.ndarray, seeds: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
+        """Starts some games anew; returns the current frames and lives of all."""
+        # The first start of all games takes no mask.
+        options = None if which.all() else {"reset_mask": which}
+        stacks, info = self._games.reset(seed=seeds, options=options)
+        return stacks[:, 0], info["lives"]
 
     def close(self) -> None:
         """Stops the emulator's threads."""

@@ -95,12 +95,7 @@ def test_vector_games_equal_python_games_step_by_step(
     "kind",
     [
         PythonGames,
-        pytest.param(
-            VectorGames,
-            marks=pytest.mark.xfail(
-                reason="ale-py skips the screen's last frame where it cuts off"
-            ),
-        ),
+        VectorGames,
     ],
 )
 def test_the_frame_at_a_truncation_is_that_of_a_game_that_goes_on(
