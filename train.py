@@ -21,10 +21,7 @@ flags.DEFINE_multi_string(
     "gin_bindings", [], "A binding such as 'create_agent.gamma=0.95'. Bindings win over files."
 )
 flags.DEFINE_string(
-    "run_dir",
-    None,
-    "Where the run lives. The run that a directory holds is continued. "
-    "Default: runs/<names of the gin files>, and -seed<seed> where a seed is given.",
+    "run_dir", None, "The run's directory; a run there is continued. Default: runs/<gin files>."
 )
 flags.DEFINE_integer("seed", None, "Seed of the run; same seed, same result. Default: 1.")
 flags.DEFINE_boolean(
@@ -54,8 +51,7 @@ def main(arguments: Sequence[str]) -> None:
     except UserError as error:
         print(error.message, file=sys.stderr)
         sys.exit(UserError.EXIT_CODE)
-    except KeyboardInterrupt:
-        # Before training has begun there is nothing to save.
+    except KeyboardInterrupt:  # Before training has begun: there is nothing to save.
         sys.exit(130)
 
 

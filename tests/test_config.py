@@ -16,37 +16,16 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from dqn_breakout import config, limits
+from dqn_breakout import config, limits, used_config
 from dqn_breakout.errors import UserError
+from tests.configurables import BASE, Agent, network, outer
 
 # --- Configurables to configure -------------------------------------------------------------------
-
-
-class _Agent:
-    def __init__(self, gamma, batch_size=32, *, epsilon, network=None, train_step=0):
-        self.gamma = gamma
-        self.batch_size = batch_size
-        self.epsilon = epsilon
-        self.network = network
-        self.train_step = train_step
-
-
-Agent: Any = gin.configurable("ConfigTestAgent", denylist=["train_step"])(_Agent)
-
-
-@gin.configurable("config_test_network")
-def network(layers=(32, 64), activation="relu", inner=None):
-    return layers, activation, inner
 
 
 @gin.configurable("config_test_required")
 def required(rate=gin.REQUIRED, decay=gin.REQUIRED):
     return rate, decay
-
-
-@gin.configurable("config_test_outer")
-def outer(part=None):
-    return part() if callable(part) else part
 
 
 @gin.configurable("config_test_options")
@@ -96,22 +75,6 @@ def twin_two(size=2):
     return size
 
 
-# As TF-Agents registers its own, and as this project does.
-@gin.configurable("ConfigTestForeign", module="tf_agents.agents")
-def foreign(gamma=1.0, clipping=None, rates=(1, 2), required=gin.REQUIRED):
-    return gamma, clipping, rates
-
-
-@gin.configurable("config_test_create_foreign", module="dqn_breakout.agents")
-def create_foreign(gamma):
-    return foreign(gamma, required=1)
-
-
-@gin.configurable("config_test_caller_passes")
-def caller_passes(size=1):
-    return size
-
-
 class Colour(enum.Enum):
     RED = 1
 
@@ -119,15 +82,6 @@ class Colour(enum.Enum):
 gin.constant("config_test.COLOUR", Colour.RED)
 gin.constant("config_test_one.SIZE", 1)
 gin.constant("config_test_two.SIZE", 2)
-
-BASE = """\
-# The base.
-GAME = 'Breakout'
-ConfigTestAgent.gamma = 0.99
-ConfigTestAgent.epsilon = 0.1
-ConfigTestAgent.network = @config_test_network()
-config_test_network.activation = %GAME
-"""
 
 
 @pytest.fixture(autouse=True)
@@ -816,6 +770,39 @@ def test_long_bindings_are_cut_in_messages():
     assert len(message_of([], ["ConfigTestAgent.gama = " + "1" * 100_000])) < 400
 
 
+@pytest.mark.parametrize(
+    ("binding", "said"),
+    [
+        (
+            "ConfigTestForeign.gamma = 0.5",
+            "ConfigTestForeign.gamma is TF-Agents' own, and this project sets ConfigTestForeign up "
+            "itself; write config_test_create_foreign.gamma instead.",
+        ),
+        ("ConfigTestForeign.clipping = 10.0", "up itself; remove it."),
+        ("scope/agents.ConfigTestForeign.rates = (1, 3)", "up itself; remove it."),
+        ("ConfigTestForeign.clipping = %GAME", "up itself; remove it."),
+        ("ConfigTestForeign.required = 1", "up itself; remove it."),
+        ("ConfigTestForeign.gamma = True", "up itself; write config_test_create_foreign.gamma"),
+        ("ConfigTestForeign.clip = 1", "has no parameter 'clip'"),
+    ],
+)
+def test_bindings_of_tf_agents_own_are_refused(binding, said):
+    with pytest.raises(UserError) as caught:
+        config.parse([], [binding])
+    assert said in caught.value.message
+    assert caught.value.message.startswith(f"Binding {binding!r}: ")
+
+
+def test_older_saved_configurations_with_tf_agents_defaults_are_read():
+    defaults = [
+        "ConfigTestForeign.gamma = 1.0",
+        "ConfigTestForeign.clipping = None",
+        "ConfigTestForeign.rates = \\\n    (1,\n     2)",
+    ]
+    config.parse([], [*defaults, "config_test_create_foreign.gamma = 0.5"])
+    assert used_config.bindings(gin.config_str()) == {"config_test_create_foreign.gamma": "0.5"}
+
+
 # --- Nothing but UserError ------------------------------------------------------------------------
 
 PIECES = [
@@ -858,8 +845,8 @@ def check_only_user_errors(gin_files, gin_bindings) -> None:
     assert gin.config_is_locked()
     written = gin.config_str()
     count = sum(len(parameters) for parameters in gin.config._CONFIG.values())
-    assert len(config.bindings(written)) == count
-    assert config.differences(written, written) == []
+    assert len(used_config.bindings(written)) == count
+    assert used_config.differences(written, written) == []
 
 
 @pytest.fixture(scope="module")
@@ -900,7 +887,7 @@ def test_malformed_file_names_give_one_user_error_each(malformed_directory, name
 @given(text=TEXTS)
 def test_malformed_configurations_to_compare_give_one_user_error_each(text):
     try:
-        config.differences(text, BASE)
+        used_config.differences(text, BASE)
     except UserError as error:
         assert_one_printable_line(error.message)
 
@@ -1047,228 +1034,6 @@ def test_building_returns_when_all_is_well(gin_directory):
     with config.building():
         agent = Agent()
     assert agent.gamma == 0.99
-
-
-# --- What was used, and differences ---------------------------------------------------------------
-
-
-def test_operative_config_holds_what_was_used(gin_directory):
-    config.parse(["base"], ["config_test_outer.part = 1"])
-    Agent(epsilon=0.5)
-    assert config.bindings(config.operative_config()) == {
-        "ConfigTestAgent.gamma": "0.99",
-        "ConfigTestAgent.batch_size": "32",
-        "ConfigTestAgent.network": "@config_test_network()",
-        "config_test_network.layers": "(32, 64)",
-        "config_test_network.activation": "%GAME",
-        "config_test_network.inner": "None",
-        "GAME": "'Breakout'",
-    }
-
-
-def test_operative_config_leaves_out_what_is_tf_agents_own():
-    config.parse([], ["config_test_create_foreign.gamma = 0.5"])
-    create_foreign()
-    text = config.operative_config()
-    assert "ConfigTestForeign" in gin.operative_config_str()
-    assert "ConfigTestForeign" not in text
-    assert config.bindings(text) == {"config_test_create_foreign.gamma": "0.5"}
-
-
-@pytest.mark.parametrize(
-    ("binding", "said"),
-    [
-        (
-            "ConfigTestForeign.gamma = 0.5",
-            "ConfigTestForeign.gamma is TF-Agents' own, and this project sets ConfigTestForeign up "
-            "itself; write config_test_create_foreign.gamma instead.",
-        ),
-        ("ConfigTestForeign.clipping = 10.0", "up itself; remove it."),
-        ("scope/agents.ConfigTestForeign.rates = (1, 3)", "up itself; remove it."),
-        ("ConfigTestForeign.clipping = %GAME", "up itself; remove it."),
-        ("ConfigTestForeign.required = 1", "up itself; remove it."),
-        ("ConfigTestForeign.gamma = True", "up itself; write config_test_create_foreign.gamma"),
-        ("ConfigTestForeign.clip = 1", "has no parameter 'clip'"),
-    ],
-)
-def test_bindings_of_tf_agents_own_are_refused(binding, said):
-    with pytest.raises(UserError) as caught:
-        config.parse([], [binding])
-    assert said in caught.value.message
-    assert caught.value.message.startswith(f"Binding {binding!r}: ")
-
-
-def test_older_saved_configurations_with_tf_agents_defaults_are_read():
-    defaults = [
-        "ConfigTestForeign.gamma = 1.0",
-        "ConfigTestForeign.clipping = None",
-        "ConfigTestForeign.rates = \\\n    (1,\n     2)",
-    ]
-    config.parse([], [*defaults, "config_test_create_foreign.gamma = 0.5"])
-    assert config.bindings(gin.config_str()) == {"config_test_create_foreign.gamma": "0.5"}
-
-
-def test_tf_agents_own_are_no_difference():
-    old = "ConfigTestForeign.gamma = 1.0\nscope/ConfigTestForeign.clipping = None\nsmall.rate = 1"
-    assert config.differences(old, "small.rate = 1") == []
-    assert config.differences(old, "small.rate = 2") == ["small.rate: 1 there, 2 here"]
-
-
-def test_bindings_are_spelt_in_one_way():
-    text = """
-    # A comment.
-    GAME = "Breakout"  # Another.
-    small.rate = 2.5e-4
-    small.text = \\
-        ('long '
-         'text')
-    scope/deep.module.small.items = {'b': [1,
-        2], 'a': (3,)}
-    small.part = @scope/thing()
-    small.game = [%GAME, @thing]
-    """
-    assert config.bindings(text) == {
-        "GAME": "'Breakout'",
-        "small.rate": "0.00025",
-        "small.text": "'long text'",
-        "scope/deep.module.small.items": "{'a': (3,), 'b': [1, 2]}",
-        "small.part": "@scope/thing()",
-        "small.game": "[%GAME, @thing]",
-    }
-
-
-def test_bindings_of_blocks_and_the_last_of_several():
-    text = "small:\n    rate = 1\n    size = 2\nsmall.rate = 3\n"
-    assert config.bindings(text) == {"small.rate": "3", "small.size": "2"}
-
-
-def test_bindings_read_back_long_values_of_the_operative_config():
-    layers = [(32, 8, 4), (64, 4, 2), (64, 3, 1)] * 5
-    words = "many words " * 30
-    config.parse(
-        [],
-        [f"config_test_network.layers = {layers}", f"config_test_network.activation = {words!r}"],
-    )
-    network()
-    text = config.operative_config()
-    assert "\\\n" in text
-    read = config.bindings(text)
-    assert read["config_test_network.layers"] == repr(layers)
-    assert read["config_test_network.activation"] == repr(words)
-
-
-@pytest.mark.parametrize("statement", ["include 'base.gin'", "import os"])
-def test_bindings_take_no_includes_and_imports(statement):
-    with pytest.raises(UserError) as caught:
-        config.bindings(f"GAME = 1\n{statement}\n")
-    assert caught.value.message == (
-        "The configuration line 2: only bindings are allowed, no include and no import."
-    )
-
-
-def test_bindings_of_a_damaged_text():
-    with pytest.raises(UserError, match="The configuration line 2 is not valid gin: a bracket"):
-        config.bindings("a.b = 1\na.c = (1, 2\n")
-
-
-def test_differences():
-    there = "RMSprop.learning_rate = 2.5e-4\nRMSprop.momentum = 0.0\nsame.x = 1\n"
-    here = "same.x = 1\nRMSprop.learning_rate = 0.001\nscope/agent.gamma = 0.9\n"
-    assert config.differences(there, here) == [
-        "RMSprop.learning_rate: 0.00025 there, 0.001 here",
-        "RMSprop.momentum: 0.0 there, not set here",
-        "scope/agent.gamma: not set there, 0.9 here",
-    ]
-
-
-def test_no_differences_but_in_layout():
-    old = "a.b = [1,\n  2]  # Comment.\na.c = 'x'\n"
-    assert config.differences(old, 'a:\n    c = "x"\n    b = [1, 2]\n') == []
-
-
-def test_differences_compare_what_macros_stand_for():
-    there = (
-        "GAME = 'Breakout'\nsuite.game = %GAME\nsuite.names = [%GAME, {'a': %OTHER}]\nOTHER = %GAME"
-    )
-    assert (
-        config.differences(
-            there, "suite.game = 'Breakout'\nsuite.names = ['Breakout', {'a': 'Breakout'}]\n"
-        )
-        == []
-    )
-    assert config.differences(there, there.replace("Breakout", "Pong")) == [
-        "suite.game: 'Breakout' there, 'Pong' here",
-        "suite.names: ['Breakout', {'a': 'Breakout'}] there, ['Pong', {'a': 'Pong'}] here",
-    ]
-
-
-def test_differences_survive_undefined_and_circular_macros():
-    text = "A = %B\nB = %A\nx.a = %A\nx.b = %C\n"
-    assert config.differences(text, text) == []
-    assert config.differences(text, "x.b = %C\nx.a = 1") == ["x.a: %A there, 1 here"]
-
-
-def test_differences_tell_types_apart():
-    assert config.differences("x.a = 1", "x.a = True") == ["x.a: 1 there, True here"]
-    assert config.differences("x.a = '1'", "x.a = 1") == ["x.a: '1' there, 1 here"]
-
-
-def test_every_binding_that_is_used_counts_as_used(gin_directory):
-    config.parse(["base"])
-    Agent()
-    assert config.unused_bindings() == []
-
-
-def test_bindings_are_unused_until_their_configurable_is_called(gin_directory):
-    config.parse(["base"], ["config_test_outer.part = 1"])
-    assert config.unused_bindings() == [
-        "ConfigTestAgent.epsilon",
-        "ConfigTestAgent.gamma",
-        "ConfigTestAgent.network",
-        "GAME",
-        "config_test_network.activation",
-        "config_test_outer.part",
-    ]
-    Agent()
-    assert config.unused_bindings() == ["config_test_outer.part"]
-
-
-def test_a_binding_that_the_caller_overrides_is_unused():
-    config.parse([], ["config_test_caller_passes.size = 3"])
-    caller_passes(4)
-    assert config.unused_bindings() == ["config_test_caller_passes.size"]
-    caller_passes(size=4)
-    assert config.unused_bindings() == ["config_test_caller_passes.size"]
-    caller_passes()
-    assert config.unused_bindings() == []
-
-
-def test_a_binding_equal_to_the_default_that_the_caller_overrides_is_unused():
-    config.parse([], ["config_test_caller_passes.size = 1"])
-    caller_passes(4)
-    assert config.unused_bindings() == ["config_test_caller_passes.size"]
-
-
-def test_an_outer_binding_counts_in_an_inner_scope():
-    config.parse([], ["config_test_network.layers = 1"])
-    with gin.config_scope("train"):
-        network()
-    assert config.unused_bindings() == []
-
-
-def test_a_binding_that_an_inner_scope_overrides_is_unused():
-    config.parse([], ["config_test_network.layers = 1", "train/config_test_network.layers = 1"])
-    with gin.config_scope("train"):
-        network()
-    assert config.unused_bindings() == ["config_test_network.layers"]
-    network()
-    assert config.unused_bindings() == []
-
-
-def test_a_binding_of_a_scope_that_is_never_entered_is_unused():
-    config.parse([], ["config_test_network.layers = 1", "tarin/config_test_network.layers = 2"])
-    network()
-    assert config.unused_bindings() == ["tarin/config_test_network.layers"]
 
 
 # --- The module -----------------------------------------------------------------------------------

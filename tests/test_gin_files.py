@@ -10,7 +10,7 @@ from typing import Any
 import gin
 import pytest
 
-from dqn_breakout import config, experiment
+from dqn_breakout import config, experiment, used_config
 from dqn_breakout.evaluation import protocols
 from dqn_breakout.run_directory import RunDirectory
 
@@ -49,7 +49,7 @@ def text_of(*files: str, bindings: tuple[str, ...] = ()) -> str:
 
 
 def settings(*files: str, bindings: tuple[str, ...] = ()) -> dict[str, str]:
-    return config.bindings(text_of(*files, bindings=bindings))
+    return used_config.bindings(text_of(*files, bindings=bindings))
 
 
 # A file that says which games to play can run; the others are given after one that does.
@@ -93,11 +93,11 @@ def test_a_file_trains_and_evaluates_and_uses_all_of_its_bindings(name, tmp_path
     with config.building():
         assert experiment.train(run.path, 7) == 0
 
-    assert config.unused_bindings() == []
-    operative = config.bindings(config.operative_config())
+    assert used_config.unused_bindings() == []
+    operative = used_config.bindings(used_config.operative_config())
     assert operative.keys() >= given.keys()
     assert {binding: operative[binding] for binding in expected} == expected
-    kept = config.bindings(run.config_gin.read_text())
+    kept = used_config.bindings(run.config_gin.read_text())
     assert {binding: kept[binding] for binding in expected} == expected
 
     summary = json.loads(run.summary_json.read_text())
@@ -141,7 +141,7 @@ def numbers(*files: str) -> dict[str, str]:
     ("name", "game"), [("pong.gin", "Pong"), ("space_invaders.gin", "SpaceInvaders")]
 )
 def test_another_game_is_the_only_difference(name, game):
-    assert config.differences(text_of("breakout.gin"), text_of(name)) == [
+    assert used_config.differences(text_of("breakout.gin"), text_of(name)) == [
         f"create_environment.game: 'Breakout' there, '{game}' here"
     ]
     statements = [
@@ -153,9 +153,9 @@ def test_another_game_is_the_only_difference(name, game):
 
 
 def test_short_is_a_million_steps_and_nothing_else():
-    assert config.differences(text_of("breakout.gin"), text_of("breakout.gin", "short.gin")) == [
-        "train.total_env_steps: 10000000 there, 1000000 here"
-    ]
+    assert used_config.differences(
+        text_of("breakout.gin"), text_of("breakout.gin", "short.gin")
+    ) == ["train.total_env_steps: 10000000 there, 1000000 here"]
 
 
 # Mnih et al. 2015, Extended Data Table 1, by the table's own names. One step of the environment is
@@ -309,7 +309,7 @@ def test_a_file_says_what_builds_its_parts(name):
 def test_a_file_of_one_source_spells_out_every_number_of_the_algorithm_itself(name):
     # So that a change of the default changes none of it.
     text = (config.GIN_DIRECTORY / name).read_text()
-    own = config.bindings(text.replace("include 'breakout.gin'", ""))
+    own = used_config.bindings(text.replace("include 'breakout.gin'", ""))
     inherited = set(settings("breakout.gin")) - set(own)
     assert {each for each in inherited if not each.startswith(("train.", "build."))} == set()
 

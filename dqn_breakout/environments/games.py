@@ -103,7 +103,8 @@ class GamesBuilder(Protocol):
             game: The game's name as in gymnasium's id `ALE/<game>-v5`.
             batch_size: How many games run side by side.
             frame_skip: ALE frames per environment step, each with the same action.
-            noop_max: At most so many no-op ALE frames open a game; 0 for none.
+            noop_max: At most so many no-op ALE frames open a game; 0 for none. gymnasium draws
+                from 1 to this number, ale-py's vector environment from 0.
             sticky_action_probability: Chance that an ALE frame repeats the action before.
             max_episode_steps: Environment steps after which a game is truncated.
             render_mode: None, "rgb_array" or "human"; not every kind of games can render.

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from dqn_breakout import checkpoint_files, config, provenance
+from dqn_breakout import checkpoint_files, provenance, used_config
 from dqn_breakout.errors import UserError
 from dqn_breakout.run_directory import RunDirectory, write_atomically, write_json
 
@@ -87,19 +87,19 @@ def check_config(run: RunDirectory) -> str:
         UserError: The run there has another config (the message names each binding that differs),
             or a binding was given that nothing uses.
     """
-    unused = config.unused_bindings()
+    unused = used_config.unused_bindings()
     if unused:
         raise UserError(
             f"Nothing uses the binding{'s' if len(unused) > 1 else ''} {', '.join(unused)}. Leave "
             "it out, or correct its scope."
         )
-    text = config.operative_config()
+    text = used_config.operative_config()
     if not run.config_gin.exists():
         _refuse_checkpoints_without(run, run.config_gin)
         return text
     try:
         there = run.config_gin.read_text(encoding="utf-8")
-        found = config.differences(there, text)
+        found = used_config.differences(there, text)
     except (OSError, UnicodeDecodeError, UserError) as error:
         raise UserError(
             f"{run.config_gin} cannot be read ({error}). Restore it, or choose another --run_dir."
