@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
 import os
@@ -183,66 +184,66 @@ def train(
             print(console.end(run, env_steps, None), file=sys.stderr)
             return 0
         game = config.value("create_environment.game")
-        run_record.record_start(run, seed, game, env_steps, operative_config)
-        print(_plan(run, parts, seed, game, total_env_steps), file=sys.stderr, flush=True)
-
-        evaluation_hook = hooks.EvaluationHook(
-            run,
-            functools.partial(
-                evaluation.evaluate_network,
-                parts.agent.q_network,
-                protocol,
-                evaluation_games,
-                seed,
-                parts.environment.batch_size,
-                each_step=stop.check,
-            ),
-            functools.partial(
-                _record_game, parts, protocol, seed, evaluation_video_seconds, stop.check
-            )
-            if evaluation_video_seconds
-            else None,
-            evaluation_period_env_steps,
-            env_steps,
-            meter.pause,
-        )
-        row_hooks: list[hooks.Hook] = [
-            console.ConsoleHook(total_env_steps, env_steps),
-            hooks.TensorBoardHook(run),
-            hooks.MetricsFileHook(run, env_steps),
-        ]
-        log_period = hooks.Period(log_period_env_steps, env_steps)
-        save_period = hooks.Period(checkpoint_period_env_steps, env_steps)
-        turns = iterations(
-            parts.collector, parts.learner, lambda: parts.metrics.env_steps, total_env_steps
-        )
         try:
-            for iteration in turns:
-                meter.add(iteration)
-                for hook in row_hooks:
-                    hook.on_iteration(iteration)
-                last = iteration.env_steps >= total_env_steps or stop.received is not None
-                log_due = log_period.due(iteration.env_steps)
-                save_due = save_period.due(iteration.env_steps)
-                if save_due or last or log_due:
-                    row = meter.row()
-                    # First what must not be lost, then what only shows it.
-                    if save_due or last:
-                        save(row)
+            run_record.record_start(run, seed, game, env_steps, operative_config)
+            print(_plan(run, parts, seed, game, total_env_steps), file=sys.stderr, flush=True)
+            evaluation_hook = hooks.EvaluationHook(
+                run,
+                functools.partial(
+                    evaluation.evaluate_network,
+                    parts.agent.q_network,
+                    protocol,
+                    evaluation_games,
+                    seed,
+                    parts.environment.batch_size,
+                    each_step=stop.check,
+                ),
+                functools.partial(
+                    _record_game, parts, protocol, seed, evaluation_video_seconds, stop.check
+                )
+                if evaluation_video_seconds
+                else None,
+                evaluation_period_env_steps,
+                env_steps,
+                meter.pause,
+            )
+            row_hooks: list[hooks.Hook] = [
+                console.ConsoleHook(total_env_steps, env_steps),
+                hooks.TensorBoardHook(run),
+                hooks.MetricsFileHook(run, env_steps),
+            ]
+            log_period = hooks.Period(log_period_env_steps, env_steps)
+            save_period = hooks.Period(checkpoint_period_env_steps, env_steps)
+            turns = iterations(
+                parts.collector, parts.learner, lambda: parts.metrics.env_steps, total_env_steps
+            )
+            with contextlib.ExitStack() as closing:
+                for hook in [*row_hooks, evaluation_hook]:
+                    closing.callback(hook.close)
+                for iteration in turns:
+                    meter.add(iteration)
                     for hook in row_hooks:
-                        hook.on_row(row)
-                if stop.received is not None:
-                    break
-                evaluation_hook.on_iteration(iteration)
+                        hook.on_iteration(iteration)
+                    last = iteration.env_steps >= total_env_steps or stop.received is not None
+                    log_due = log_period.due(iteration.env_steps)
+                    save_due = save_period.due(iteration.env_steps) or last
+                    if log_due or save_due:
+                        row = meter.row()
+                        # First what must not be lost, then what only shows it.
+                        if save_due:
+                            save(row)
+                        for hook in row_hooks:
+                            hook.on_row(row)
+                    if stop.received is not None:
+                        break
+                    evaluation_hook.on_iteration(iteration)
         except OSError as error:
             raise UserError(
                 f"A file could not be written at {parts.metrics.env_steps:,} environment steps "
-                f"({error.strerror}: {error.filename}). The last checkpoint is sound; make room "
-                "and start the same command again."
+                f"({error.strerror}: {error.filename}). Checkpoints written before are sound; make "
+                "room and start the same command again."
             ) from error
         finally:
-            for hook in [*row_hooks, evaluation_hook]:
-                hook.close()
             parts.environment.close()
         stopped_by = stop.received.name if stop.received is not None else None
         print(console.end(run, parts.metrics.env_steps, stopped_by), file=sys.stderr)

@@ -154,7 +154,7 @@ class EvaluationHook:
             try:
                 self._run_evaluation(iteration.env_steps)
             except Stopped:
-                _tell(f"The evaluation at {iteration.env_steps:,} steps was left out.")
+                _tell(f"The evaluation at {iteration.env_steps:,} steps was cut short.")
             self._pause(time.monotonic() - started)
 
     def on_row(self, row: Row) -> None:

@@ -507,7 +507,7 @@ def test_a_signal_during_an_evaluation_leaves_it_out_and_saves(
     ended = run_here(*tiny_arguments(run.path, ENDLESS, "train.checkpoint_period_env_steps = 5000"))
     assert counted == 3
     assert ended.code == 129
-    assert "The evaluation at 304 steps was left out.\n" in ended.err
+    assert "The evaluation at 304 steps was cut short.\n" in ended.err
     assert ended.err.endswith(
         "Stopped by SIGHUP at 320 environment steps; everything is saved. "
         "The same command goes on from here.\n"

@@ -287,7 +287,7 @@ def test_an_evaluation_in_which_a_stop_is_asked_for_is_left_out(run, capsys):
     assert evaluations.recorded == []
     assert [path for path in run.path.rglob("*.*") if "tfevents" not in path.name] == []
     assert events(run.eval_events) == {}
-    assert capsys.readouterr() == ("", "The evaluation at 256 steps was left out.\n")
+    assert capsys.readouterr() == ("", "The evaluation at 256 steps was cut short.\n")
     # Its time was no training either.
     (paused,) = evaluations.paused
     assert paused >= 0.05
