@@ -31,13 +31,14 @@ def outer(part=None):
 
 # As TF-Agents registers its own, and as this project does.
 @gin.configurable("ConfigTestForeign", module="tf_agents.agents")
-def foreign(gamma=1.0, clipping=None, rates=(1, 2), required=gin.REQUIRED):
-    return gamma, clipping, rates
+def foreign(glow=1.0, clipping=None, rates=(1, 2), required=gin.REQUIRED):
+    return glow, clipping, rates
 
 
+# `glow` is no parameter of the project: whole test runs register all of its configurables too.
 @gin.configurable("config_test_create_foreign", module="dqn_breakout.agents")
-def create_foreign(gamma):
-    return foreign(gamma, required=1)
+def create_foreign(glow):
+    return foreign(glow, required=1)
 
 
 @gin.configurable("config_test_caller_passes")

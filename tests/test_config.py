@@ -774,15 +774,15 @@ def test_long_bindings_are_cut_in_messages():
     ("binding", "said"),
     [
         (
-            "ConfigTestForeign.gamma = 0.5",
-            "ConfigTestForeign.gamma is TF-Agents' own, and this project sets ConfigTestForeign up "
-            "itself; write config_test_create_foreign.gamma instead.",
+            "ConfigTestForeign.glow = 0.5",
+            "ConfigTestForeign.glow is TF-Agents' own, and this project sets ConfigTestForeign up "
+            "itself; write config_test_create_foreign.glow instead.",
         ),
         ("ConfigTestForeign.clipping = 10.0", "up itself; remove it."),
         ("scope/agents.ConfigTestForeign.rates = (1, 3)", "up itself; remove it."),
         ("ConfigTestForeign.clipping = %GAME", "up itself; remove it."),
         ("ConfigTestForeign.required = 1", "up itself; remove it."),
-        ("ConfigTestForeign.gamma = True", "up itself; write config_test_create_foreign.gamma"),
+        ("ConfigTestForeign.glow = True", "up itself; write config_test_create_foreign.glow"),
         ("ConfigTestForeign.clip = 1", "has no parameter 'clip'"),
     ],
 )
@@ -795,12 +795,12 @@ def test_bindings_of_tf_agents_own_are_refused(binding, said):
 
 def test_older_saved_configurations_with_tf_agents_defaults_are_read():
     defaults = [
-        "ConfigTestForeign.gamma = 1.0",
+        "ConfigTestForeign.glow = 1.0",
         "ConfigTestForeign.clipping = None",
         "ConfigTestForeign.rates = \\\n    (1,\n     2)",
     ]
-    config.parse([], [*defaults, "config_test_create_foreign.gamma = 0.5"])
-    assert used_config.bindings(gin.config_str()) == {"config_test_create_foreign.gamma": "0.5"}
+    config.parse([], [*defaults, "config_test_create_foreign.glow = 0.5"])
+    assert used_config.bindings(gin.config_str()) == {"config_test_create_foreign.glow": "0.5"}
 
 
 # --- Nothing but UserError ------------------------------------------------------------------------

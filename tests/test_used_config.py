@@ -34,16 +34,16 @@ def test_operative_config_holds_what_was_used():
 
 
 def test_operative_config_leaves_out_what_is_tf_agents_own():
-    config.parse([], ["config_test_create_foreign.gamma = 0.5"])
+    config.parse([], ["config_test_create_foreign.glow = 0.5"])
     create_foreign()
     text = used_config.operative_config()
     assert "ConfigTestForeign" in gin.operative_config_str()
     assert "ConfigTestForeign" not in text
-    assert used_config.bindings(text) == {"config_test_create_foreign.gamma": "0.5"}
+    assert used_config.bindings(text) == {"config_test_create_foreign.glow": "0.5"}
 
 
 def test_tf_agents_own_are_no_difference():
-    old = "ConfigTestForeign.gamma = 1.0\nscope/ConfigTestForeign.clipping = None\nsmall.rate = 1"
+    old = "ConfigTestForeign.glow = 1.0\nscope/ConfigTestForeign.clipping = None\nsmall.rate = 1"
     assert used_config.differences(old, "small.rate = 1") == []
     assert used_config.differences(old, "small.rate = 2") == ["small.rate: 1 there, 2 here"]
 
