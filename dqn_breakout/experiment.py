@@ -224,7 +224,10 @@ def train(
                     meter.add(iteration)
                     for hook in row_hooks:
                         hook.on_iteration(iteration)
-                    last = iteration.env_steps >= total_env_steps or stop.received is not None
+                    # Asked once: a signal that comes while rows are written is for the next turn,
+                    # or this one would end unsaved.
+                    stopping = stop.received is not None
+                    last = iteration.env_steps >= total_env_steps or stopping
                     log_due = log_period.due(iteration.env_steps)
                     save_due = save_period.due(iteration.env_steps) or last
                     if log_due or save_due:
@@ -234,7 +237,7 @@ def train(
                             save(row)
                         for hook in row_hooks:
                             hook.on_row(row)
-                    if stop.received is not None:
+                    if stopping:
                         break
                     evaluation_hook.on_iteration(iteration)
         except OSError as error:

@@ -31,9 +31,8 @@ class RecentGames(tf_metric.TFStepMetric):
     def call(self, trajectory: trajectory_lib.Trajectory) -> trajectory_lib.Trajectory:
         """Adds one step of every environment; rewards float32 `(B,)`."""
         boundary = trajectory.is_boundary()
-        played = tf.where(boundary, 0.0, 1.0)
         returns = tf.where(boundary, 0.0, self.running_return + trajectory.reward)
-        lengths = tf.where(boundary, 0.0, self.running_length + played)
+        lengths = tf.where(boundary, 0.0, self.running_length + 1.0)
         self.running_return.assign(returns)
         self.running_length.assign(lengths)
         ended = tf.where(trajectory.is_last())[:, 0]

@@ -154,8 +154,12 @@ class AtariEnvironment(py_environment.PyEnvironment):
         return self._start_games(np.arange(self.batch_size))
 
     def _step(self, action: np.ndarray) -> ts.TimeStep:
-        long_logs = np.array([len(log) for log in self._actions_since_seeding])
-        due = np.flatnonzero(self._over & (long_logs >= _RESEED_PERIOD_ENV_STEPS))
+        long_logs = [
+            index
+            for index in np.flatnonzero(self._over)
+            if len(self._actions_since_seeding[index]) >= _RESEED_PERIOD_ENV_STEPS
+        ]
+        due = np.array(long_logs, np.int64)
         time_step = self._advance(action)
         if due.size:
             self._seedings[due] += 1

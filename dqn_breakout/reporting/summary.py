@@ -15,6 +15,7 @@ import numpy as np
 
 from dqn_breakout.errors import UserError
 from dqn_breakout.reporting.run_records import Evaluation, RunRecord, read_run
+from dqn_breakout.words import printable
 
 _MOST_ROWS = 12
 _NONE = "-"
@@ -59,7 +60,7 @@ def summarise(run_dir: str | os.PathLike[str]) -> str:
     run = read_run(run_dir)
     parts = [_about(run), _progress(run), _training(run), _evaluations(run)]
     if run.notes:
-        parts.append("".join(f"Note: {_printable(note)}\n" for note in run.notes))
+        parts.append("".join(f"Note: {printable(note)}\n" for note in run.notes))
     return "\n".join(parts)
 
 
@@ -74,7 +75,7 @@ def _about(run: RunRecord) -> str:
         ("Started", _started(run)),
         ("Weights SHA-256", run.weights_sha256),
     ]
-    return "".join(f"{name:<17}{_printable(fact)}\n" for name, fact in facts if fact)
+    return "".join(f"{name:<17}{printable(fact)}\n" for name, fact in facts if fact)
 
 
 def _started(run: RunRecord) -> str | None:
@@ -152,7 +153,7 @@ def _evaluations(run: RunRecord) -> str:
     rows += [
         [
             _count(each.env_steps),
-            _printable(each.protocol),
+            printable(each.protocol),
             str(each.games),
             f"{each.mean:.2f}",
             _interval(each),
@@ -195,11 +196,6 @@ def _duration(seconds: float | None) -> str:
     if hours:
         return f"{hours} h {minutes:02} min"
     return f"{minutes} min {rest:02} s" if minutes else f"{rest} s"
-
-
-def _printable(text: str) -> str:
-    """Escapes what a terminal would obey: a run directory may come from a stranger."""
-    return "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in text)
 
 
 if __name__ == "__main__":
