@@ -38,9 +38,10 @@ def main(arguments: Sequence[str]) -> None:
         seed = "" if FLAGS.seed is None else f"-seed{FLAGS.seed}"
         name = "-".join(Path(file).stem for file in FLAGS.gin_file) + seed
         # TensorFlow takes seconds to import: after the flags were looked at.
-        from dqn_breakout import config, experiment
+        from dqn_breakout import config, experiment, threads
 
         config.parse(FLAGS.gin_file, FLAGS.gin_bindings)
+        threads.share()
         with config.building():
             exit_code = experiment.train(
                 Path(FLAGS.run_dir or f"runs/{name}").expanduser(),

@@ -20,6 +20,7 @@ import math
 import os
 import re
 import shutil
+import stat
 import struct
 import tokenize
 import zipfile
@@ -30,6 +31,7 @@ from typing import IO, Any
 import lz4.frame
 import numpy as np
 
+from dqn_breakout import words
 from dqn_breakout.errors import UserError
 from dqn_breakout.run_directory import sync_folder, write_atomically
 
@@ -40,6 +42,10 @@ _KEYS = {"format", "counters", "files", "segments"}
 _CHECKSUM = "sha256"
 # A replay segment may not decompress to more, unless its manifest says how much it is.
 _UNSTATED_BYTES = 2**30
+# Far above any manifest: a segment takes some 200 bytes of it.
+_MANIFEST_BYTES = 2**24
+# Names of files in a manifest: none leads out of its folder.
+_FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,199}")
 # Compressed bytes read at a time; LZ4 makes at most 255 times as many of them.
 _PIECE_BYTES = 2**13
 # What zipfile and NumPy raise on bytes that are no arrays.
@@ -106,6 +112,10 @@ class Checkpoint:
         path, fingerprint = folder / name, self.manifest["segments"][name]
         with _verified(path, fingerprint) as file:
             limit = fingerprint.get("uncompressed_bytes", _UNSTATED_BYTES)
+            if type(limit) is not int:  # No size is over NaN.
+                raise DamagedCheckpoint(
+                    f"{path} is not a replay segment: {words.shown(limit)} is no size"
+                )
             return _read_arrays(path, _decompressed(path, file, limit))
 
     def verify(self, folder: Path) -> None:
@@ -234,17 +244,21 @@ def open_checkpoint(path: Path) -> Checkpoint:
     """
     manifest_path = path / _MANIFEST
     try:
-        manifest = json.loads(manifest_path.read_bytes())
+        with _opened(manifest_path) as file:
+            if os.fstat(file.fileno()).st_size > _MANIFEST_BYTES:
+                raise DamagedCheckpoint(f"{manifest_path} has more than {_MANIFEST_BYTES:,} bytes")
+            manifest = json.loads(file.read())
         found = manifest["format"]
         if found != FORMAT:
             raise DamagedCheckpoint(
-                f"{manifest_path} is of format {found!r}; this version reads {FORMAT}"
+                f"{manifest_path} is of format {words.shown(found)}; this version reads {FORMAT}"
             )
         complete = (
             manifest.keys() - {_CHECKSUM} == _KEYS
             and isinstance(manifest["counters"]["env_steps"], int)
             and isinstance(manifest["files"], dict)
             and isinstance(manifest["segments"], dict)
+            and all(map(_FILE_NAME.fullmatch, (*manifest["files"], *manifest["segments"])))
             and manifest.get(_CHECKSUM, _manifest_checksum(manifest))
             == _manifest_checksum(manifest)
         )
@@ -351,12 +365,25 @@ def _manifest_checksum(manifest: Mapping[str, Any]) -> str:
 
 
 @contextlib.contextmanager
+def _opened(path: Path) -> Iterator[IO[bytes]]:
+    """A file, open for reading, if it is one: a pipe would keep its reader waiting for ever."""
+
+    def opener(name: str, flags: int) -> int:
+        return os.open(name, flags | os.O_NONBLOCK)
+
+    with open(path, "rb", opener=opener) as file:
+        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            raise DamagedCheckpoint(f"{path} is no ordinary file")
+        yield file
+
+
+@contextlib.contextmanager
 def _verified(path: Path, fingerprint: Any) -> Iterator[IO[bytes]]:
     """The file, open at its start, after its size and checksum were compared."""
     if not isinstance(fingerprint, dict):
         raise DamagedCheckpoint(f"{path} is not in its manifest")
     try:
-        with open(path, "rb") as file:
+        with _opened(path) as file:
             size = os.fstat(file.fileno()).st_size
             if size != fingerprint.get("bytes"):
                 raise DamagedCheckpoint(

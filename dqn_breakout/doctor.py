@@ -264,8 +264,11 @@ def probe(gin_files: Sequence[str], gin_bindings: Sequence[str]) -> dict[str, An
     from dqn_breakout import config, experiment, limits  # noqa: F401  (registers the configurables)
     from dqn_breakout.environments.roms import rom_id
     from dqn_breakout.replay import frame_replay_buffer
+    from dqn_breakout.replay.frame_table import chosen_table
 
     config.parse(gin_files, gin_bindings)
+    frame_table = "create_replay_buffer.frame_table"
+    table = chosen_table(frame_table, config.value(frame_table))
     game = config.value("create_environment.game")
     capacity = "create_replay_buffer.capacity_transitions"
     rom = roms.get_rom_path(rom_id(game))
@@ -275,7 +278,7 @@ def probe(gin_files: Sequence[str], gin_bindings: Sequence[str]) -> dict[str, An
         "game": game,
         "rom": str(rom) if rom else None,
         "transitions": limits.positive_int(capacity, config.value(capacity)),
-        "row_bytes": frame_replay_buffer.row_bytes((84, 84)),
+        "row_bytes": frame_replay_buffer.row_bytes((84, 84), table),
         "other_bytes": frame_replay_buffer.OTHER_MEMORY_BYTES,
     }
 

@@ -94,7 +94,8 @@ def build(
         environment,
         RandomPolicy(time_step_spec, action_spec, seed, "collection/random fill"),
         learning_agent.collect_policy,
-        observers=[buffer.add_batch, *metrics.observers],
+        buffer.add_batch,
+        metrics.observers,
     )
     learner = create_learner(learning_agent, buffer)
     return Experiment(environment, learning_agent, buffer, metrics, collector, learner)

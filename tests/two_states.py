@@ -40,6 +40,7 @@ OPTIMIZER: dict[str, Any] = {
     "epsilon": 1e-4,
     "epsilon_inside_root": True,
     "centered": True,
+    "compiled": False,
 }
 
 

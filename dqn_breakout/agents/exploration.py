@@ -108,6 +108,20 @@ class EpsilonGreedyPolicy(CountedPolicy):
         super().__init__(time_step_spec, action_spec, seed, stream, "EpsilonGreedyPolicy")
         self._q_network = q_network
         self.epsilon = epsilon
+        self._seed = seed
+        self._stream = stream
+
+    def detached(self) -> DetachedPolicy:
+        """The same policy at the start of its stream, acting with a copy of the network."""
+        return DetachedPolicy(
+            self._q_network,
+            self.time_step_spec,
+            self.action_spec,
+            self._q_network.copy(name="ActingNetwork"),
+            self.epsilon,
+            self._seed,
+            self._stream,
+        )
 
     def _action(
         self, time_step: ts.TimeStep, policy_state: Any, seed: Any = None
@@ -122,3 +136,19 @@ class EpsilonGreedyPolicy(CountedPolicy):
 
     def _variables(self) -> list[tf.Variable]:
         return [*self._q_network.variables, self.calls]
+
+
+class DetachedPolicy(EpsilonGreedyPolicy):
+    """An epsilon-greedy policy whose network changes only when it is told so."""
+
+    def __init__(self, source: Any, *arguments: Any):
+        """Builds the policy; the network of `arguments` is to follow the network `source`."""
+        super().__init__(*arguments)
+        self._source = source
+        self._q_network.create_variables()
+
+    @tf.function(autograph=False)
+    def synchronise(self) -> None:
+        """Brings the policy's network to where its source is."""
+        for variable, value in zip(self._q_network.variables, self._source.variables, strict=True):
+            variable.assign(value)

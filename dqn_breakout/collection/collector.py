@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import gin
@@ -11,7 +14,8 @@ from tf_agents.environments.tf_py_environment import TFPyEnvironment
 from tf_agents.trajectories import time_step as ts
 
 from dqn_breakout import limits
-from dqn_breakout.agents.exploration import CountedPolicy
+from dqn_breakout.agents.exploration import CountedPolicy, EpsilonGreedyPolicy
+from dqn_breakout.collection.staging import Staging
 
 # The random fill runs in pieces, so that progress shows and a stop is heeded.
 _FILL_PIECE_ENV_STEPS = 1_000
@@ -24,9 +28,15 @@ class Collector:
     them and stops at the first such step that reaches its number: with one environment exactly
     there, with `B` environments fewer than `B` environment steps past it.
 
+    A collector may be overlapped: it plays an iteration while the agent trains, as in Daley and
+    Amato 2021, "Human-Level Control without Server-Grade Hardware", section 3. The policy then asks
+    a copy of the network made when the iteration began, and the replay buffer is shown what was
+    played when it is over, so that neither playing nor training depends on which is faster.
+
     Attributes:
         random_fill_env_steps: Environment steps taken at random before training starts.
         env_steps_per_iteration: Environment steps of one `collect`.
+        overlapped: Whether `playing` is to be used, not `collect`.
         time_step: Where the games stand.
     """
 
@@ -35,33 +45,54 @@ class Collector:
         environment: TFPyEnvironment,
         random_policy: CountedPolicy,
         collect_policy: CountedPolicy,
-        observers: list[Any],
+        add_batch: Callable[[Any], Any],
+        metrics: list[Any],
         *,
         random_fill_env_steps: int,
         env_steps_per_iteration: int,
+        overlapped: bool,
     ):
         """Builds both drivers.
 
         Args:
             environment: The environment to play.
             random_policy: Acts during the random fill.
-            collect_policy: Acts after it.
-            observers: Callables that are given each trajectory: replay and metrics.
+            collect_policy: Acts after it; an `EpsilonGreedyPolicy` where `overlapped`.
+            add_batch: Is given each trajectory: the replay buffer.
+            metrics: Callables that are given each trajectory at once.
             random_fill_env_steps: See the class.
             env_steps_per_iteration: See the class.
+            overlapped: See the class.
         """
         self.random_fill_env_steps = random_fill_env_steps
         self.env_steps_per_iteration = env_steps_per_iteration
+        self.overlapped = overlapped
         self.time_step: ts.TimeStep | None = None
         self._environment = environment
+        if overlapped:
+            assert isinstance(collect_policy, EpsilonGreedyPolicy)
+            collect_policy = collect_policy.detached()
+            self._synchronise = collect_policy.synchronise
+            # Of two steps of a game, at most one only starts it and does not count.
+            most = 2 * -(-env_steps_per_iteration // environment.batch_size) + 2
+            self._staging = Staging(
+                collect_policy.trajectory_spec, environment.batch_size, most, add_batch
+            )
+            add_collected = self._staging.add_batch
+            self._thread = ThreadPoolExecutor(1, "collection")
+        else:
+            add_collected = add_batch
         self._policies = {"random_policy": random_policy, "collect_policy": collect_policy}
         # A variable, so that one compiled loop takes whole pieces and the last, shorter one.
         self._piece_env_steps = tf.Variable(0, dtype=tf.int32, trainable=False)
         fill_driver = DynamicStepDriver(
-            environment, random_policy, observers, num_steps=self._piece_env_steps
+            environment, random_policy, [add_batch, *metrics], num_steps=self._piece_env_steps
         )
         collect_driver = DynamicStepDriver(
-            environment, collect_policy, observers, num_steps=env_steps_per_iteration
+            environment,
+            collect_policy,
+            [add_collected, *metrics],
+            num_steps=env_steps_per_iteration,
         )
         # The drivers build their own loops; AutoGraph would only rewrite TF-Agents' Python.
         self._fill = tf.function(fill_driver.run, autograph=False)
@@ -80,6 +111,17 @@ class Collector:
     def collect(self) -> None:
         """Takes one iteration's environment steps with the collect policy."""
         self.time_step, _ = self._collect(self._current(), ())
+
+    @contextlib.contextmanager
+    def playing(self) -> Iterator[None]:
+        """Takes one iteration's environment steps while the body runs; for the overlapped."""
+        self._synchronise()
+        played = self._thread.submit(self._collect, self._current(), ())
+        try:
+            yield
+        finally:
+            self.time_step, _ = played.result()
+            self._staging.release()
 
     def variables(self) -> dict[str, tf.Variable]:
         """Positions of the policies' random streams, by name."""
@@ -107,23 +149,28 @@ def create_collector(
     environment: TFPyEnvironment,
     random_policy: CountedPolicy,
     collect_policy: CountedPolicy,
-    observers: list[Any],
+    add_batch: Callable[[Any], Any],
+    metrics: list[Any],
     *,
     random_fill_env_steps: int = gin.REQUIRED,
     env_steps_per_iteration: int = gin.REQUIRED,
+    overlapped: bool = gin.REQUIRED,
 ) -> Collector:
     """Builds the collector that gin describes; see `Collector`.
 
     Raises:
-        UserError: A count is not a positive whole number.
+        UserError: A count is not a positive whole number, or `overlapped` not True or False.
     """
     limits.positive_int("create_collector.random_fill_env_steps", random_fill_env_steps)
     limits.positive_int("create_collector.env_steps_per_iteration", env_steps_per_iteration)
+    limits.boolean("create_collector.overlapped", overlapped)
     return Collector(
         environment,
         random_policy,
         collect_policy,
-        observers,
+        add_batch,
+        metrics,
         random_fill_env_steps=random_fill_env_steps,
         env_steps_per_iteration=env_steps_per_iteration,
+        overlapped=overlapped,
     )

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
+from typing import Any
 
 import gin
 import tensorflow as tf
@@ -25,6 +27,52 @@ class ScalePixels(tf_keras.layers.Layer):
         return tf.cast(observation, tf.float32) * (1.0 / 255.0)
 
 
+class LanedQNetwork(q_network_lib.QNetwork):
+    """A `QNetwork` that takes parts of a batch through its convolutions side by side.
+
+    TensorFlow shares each operation's work among its threads and waits for all of them before the
+    next. On so small a network the waiting takes a fifth of the time. A lane needs none of it: it
+    takes its part of the batch through all convolutions, and back in a gradient, on one thread.
+    The dense layers, which have nearly all of the weights, take the whole batch. What comes out
+    differs by rounding alone.
+    """
+
+    def __init__(self, *, convolution_lanes: int, **arguments: Any):
+        """Builds a QNetwork whose batches are split into `convolution_lanes` parts."""
+        super().__init__(**arguments)
+        self._convolution_lanes = convolution_lanes
+
+    def call(
+        self,
+        observation: Any,
+        step_type: Any = None,
+        network_state: Any = (),
+        training: bool = False,
+    ) -> tuple[tf.Tensor, Any]:
+        """See QNetwork.call; batches of unknown size go through as one."""
+        batch_size = observation.shape[0]
+        if self._convolution_lanes == 1 or batch_size is None:
+            return super().call(observation, step_type, network_state, training)
+        encoder, head = self.layers
+        flatten = next(
+            place
+            for place, layer in enumerate(encoder.layers)
+            if isinstance(layer, tf_keras.layers.Flatten)
+        )
+        lanes = min(self._convolution_lanes, batch_size)
+        bounds = [batch_size * lane // lanes for lane in range(lanes + 1)]
+        parts = []
+        for start, stop in itertools.pairwise(bounds):
+            values = observation[start:stop]
+            for layer in encoder.layers[: flatten + 1]:
+                values = layer(values, training=training)
+            parts.append(values)
+        values = tf.concat(parts, axis=0)
+        for layer in [*encoder.layers[flatten + 1 :], head]:
+            values = layer(values, training=training)
+        return values, network_state
+
+
 @gin.configurable
 def create_q_network(
     observation_spec: tf.TensorSpec,
@@ -33,7 +81,8 @@ def create_q_network(
     *,
     conv_layers: Sequence[tuple[int, int, int]] = gin.REQUIRED,
     dense_units: Sequence[int] = gin.REQUIRED,
-) -> q_network_lib.QNetwork:
+    convolution_lanes: int = 1,
+) -> LanedQNetwork:
     """Builds a TF-Agents `QNetwork`: pixels scaled, convolutions, dense layers, linear outputs.
 
     Input uint8 `(B, height, width, S)`, output float32 `(B, actions)`. Every layer but the last is
@@ -46,20 +95,24 @@ def create_q_network(
         seed: The run's seed.
         conv_layers: `(filters, kernel size, stride)` of each convolution.
         dense_units: Units of each hidden dense layer.
+        convolution_lanes: How many parts of a batch go through the convolutions side by side; see
+            `LanedQNetwork`. It is no number of the algorithm.
 
     Raises:
-        UserError: A layer is not made of positive whole numbers, a kernel is larger than what the
+        UserError: A count is no positive whole number, a layer is not made of positive whole numbers, a kernel is larger than what the
             layers before it leave of the picture, or the network is far too large.
     """
     _check_layers(observation_spec.shape, conv_layers, dense_units)
+    limits.positive_int("create_q_network.convolution_lanes", convolution_lanes)
     # Layers draw their seeds from TensorFlow's global stream while they are built, nowhere else.
     tf.random.set_seed(seeding.stream_key(seed, "network/initial weights"))
-    network = q_network_lib.QNetwork(
-        observation_spec,
-        action_spec,
+    network = LanedQNetwork(
+        input_tensor_spec=observation_spec,
+        action_spec=action_spec,
         preprocessing_layers=ScalePixels(),
         conv_layer_params=[(f, (k, k), s) for f, k, s in conv_layers],
         fc_layer_params=tuple(dense_units),
+        convolution_lanes=convolution_lanes,
         name="QNetwork",
     )
     network.create_variables()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import gin
@@ -12,12 +14,15 @@ from tf_agents.trajectories import time_step as ts
 from tf_agents.trajectories import trajectory as trajectory_lib
 
 from dqn_breakout import limits, provenance, seeding
-from dqn_breakout.replay.frame_table import FrameTable
+from dqn_breakout.replay import compressed_frame_table  # noqa: F401  (registers it)
+from dqn_breakout.replay.frame_table import FrameTable, chosen_table
 
 # A stored step that ends a game starts no transition. Each place of a batch draws this many
 # candidates and takes the first that starts one; were all of them ends, DqnAgent's own mask
 # leaves the sample out of the loss.
 _CANDIDATES = 4
+
+_FRAMES_IN_A_WORD = 4
 
 # What training takes beside the buffer: TensorFlow, the networks, a checkpoint being written.
 OTHER_MEMORY_BYTES = 1_500_000_000
@@ -43,9 +48,49 @@ class FrameRow(NamedTuple):
     discount: Any
 
 
-def row_bytes(frame_shape: tuple[int, ...]) -> int:
-    """Bytes that one transition takes: a frame, eleven bytes beside it, an eight-byte id."""
-    return int(np.prod(frame_shape)) + 11 + 8
+class Transitions(NamedTuple):
+    """A batch of transitions: where, what, and what came of it.
+
+    Attributes:
+        time_steps: The steps on which the agent acted; their reward and discount, which say what
+            led to them, are 0 and 1.
+        actions: What it did.
+        next_time_steps: The steps that followed: unclipped reward, discount, observation.
+    """
+
+    time_steps: ts.TimeStep
+    actions: tf.Tensor
+    next_time_steps: ts.TimeStep
+
+
+def stack_frames(frames: tf.Tensor) -> tf.Tensor:
+    """Puts frames side by side: uint8 `(N, S, height, width)` to `(N, height, width, S)`.
+
+    Stacks of four take a tenth of `tf.transpose`'s time: four pixels make one 32-bit number.
+    """
+    if frames.shape[1] != _FRAMES_IN_A_WORD or sys.byteorder != "little":
+        return tf.transpose(frames, [0, 2, 3, 1])
+    return tf.bitcast(_pack(frames), tf.uint8)
+
+
+@tf.function(jit_compile=True)
+def _pack(frames: tf.Tensor) -> tf.Tensor:
+    """Four bytes, the first lowest, in one number: uint8 `(N, 4, ...)` to uint32 `(N, ...)`."""
+    words = tf.zeros_like(frames[:, 0], tf.uint32)
+    for place in range(_FRAMES_IN_A_WORD):
+        byte = tf.cast(frames[:, place], tf.uint32)
+        words |= tf.bitwise.left_shift(byte, tf.constant(8 * place, tf.uint32))
+    return words
+
+
+def row_bytes(frame_shape: tuple[int, ...], table: type[FrameTable] = FrameTable) -> int:
+    """Bytes that one transition takes: a frame, eleven bytes beside it, an eight-byte id.
+
+    Args:
+        frame_shape: The shape of a frame.
+        table: Where frames lie; where `table.ESTIMATED`, this is an estimate.
+    """
+    return table.frame_bytes(frame_shape) + 11 + 8
 
 
 class FrameReplayBuffer(tf_uniform_replay_buffer.TFUniformReplayBuffer):
@@ -66,6 +111,7 @@ class FrameReplayBuffer(tf_uniform_replay_buffer.TFUniformReplayBuffer):
         batch_size: int,
         max_length: int,
         seed: int,
+        table: type[FrameTable] = FrameTable,
     ):
         """Builds an empty buffer.
 
@@ -74,6 +120,7 @@ class FrameReplayBuffer(tf_uniform_replay_buffer.TFUniformReplayBuffer):
             batch_size: How many environments add side by side.
             max_length: Rows kept per environment.
             seed: The run's seed.
+            table: Where rows lie; samples are the same wherever that is.
         """
         frame_shape = data_spec.observation.shape[:-1]
         self._stack_frames: int = data_spec.observation.shape[-1]
@@ -90,7 +137,7 @@ class FrameReplayBuffer(tf_uniform_replay_buffer.TFUniformReplayBuffer):
             ),
             batch_size=batch_size,
             max_length=max_length,
-            table_fn=FrameTable,
+            table_fn=table,
         )
         self._sampling_key = seeding.stream_key(seed, "replay/sampling")
         self._samples_drawn = tf.Variable(0, dtype=tf.int64, name="samples_drawn")
@@ -102,8 +149,9 @@ class FrameReplayBuffer(tf_uniform_replay_buffer.TFUniformReplayBuffer):
 
     @property
     def capacity_bytes(self) -> int:
-        """Bytes that the buffer takes when it is full."""
-        return self.capacity_transitions * row_bytes(tuple(self.data_spec.frame.shape))
+        """Bytes that the buffer takes when it is full; an estimate where frames are compressed."""
+        shape = tuple(self.data_spec.frame.shape)
+        return self.capacity_transitions * row_bytes(shape, self.table_fn)
 
     @property
     def max_length(self) -> int:
@@ -215,21 +263,48 @@ class FrameReplayBuffer(tf_uniform_replay_buffer.TFUniformReplayBuffer):
         """
         if num_steps != 2 or sample_batch_size is None or not time_stacked:
             raise ValueError("FrameReplayBuffer samples batches of num_steps=2, time-stacked")
-        draw = self._samples_drawn.assign_add(1)
-        seed = tf.stack([tf.constant(self._sampling_key, tf.int64), draw])
-        with tf.device(self._device), tf.name_scope("sample"):
-            ids, offsets, count = self._draw_transitions(seed, sample_batch_size)
-            trajectory = self._gather(ids, offsets)
+        ids, offsets, count = self._draw_transitions(sample_batch_size)
+        stacks, steps = self._gather(ids, offsets)
+        trajectory = trajectory_lib.Trajectory(
+            step_type=tf.cast(steps.step_type, tf.int32),
+            observation=tf.stack(stacks, axis=1),
+            action=tf.cast(steps.action, self._trajectory_spec.action.dtype),
+            policy_info=(),
+            next_step_type=tf.cast(steps.next_step_type, tf.int32),
+            reward=steps.reward,
+            discount=steps.discount,
+        )
         info = tf_uniform_replay_buffer.BufferInfo(
             ids=tf.stack([ids, ids + 1], axis=1),
             probabilities=tf.fill([sample_batch_size], 1.0 / tf.cast(count, tf.float32)),
         )
         return trajectory, info
 
-    def _draw_transitions(
-        self, seed: tf.Tensor, number: int
-    ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    def sample_transitions(self, number: int) -> Transitions:
+        """Samples transitions: what `get_next` draws, without a Trajectory in between.
+
+        Args:
+            number: How many, N.
+
+        Returns:
+            N transitions, observations uint8 `(N, height, width, S)`.
+        """
+        ids, offsets, _ = self._draw_transitions(number)
+        stacks, steps = self._gather(ids, offsets)
+        step = tf.nest.map_structure(lambda values: values[:, 0], steps)
+        nothing = tf.zeros([number])
+        return Transitions(
+            ts.TimeStep(tf.cast(step.step_type, tf.int32), nothing, nothing + 1, stacks[0]),
+            tf.cast(step.action, self._trajectory_spec.action.dtype),
+            ts.TimeStep(
+                tf.cast(step.next_step_type, tf.int32), step.reward, step.discount, stacks[1]
+            ),
+        )
+
+    def _draw_transitions(self, number: int) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         """Draws step ids and block offsets, int64 `(number,)` each, and how many there were."""
+        draw = self._samples_drawn.assign_add(1)
+        seed = tf.stack([tf.constant(self._sampling_key, tf.int64), draw])
         last = self._get_last_id()
         oldest = tf.maximum(last - self._max_length + 1, 0)
         # In a buffer that wraps, the first frames of the oldest stack are overwritten.
@@ -253,8 +328,14 @@ class FrameReplayBuffer(tf_uniform_replay_buffer.TFUniformReplayBuffer):
             (last - oldest) * self._batch_size,
         )
 
-    def _gather(self, ids: tf.Tensor, offsets: tf.Tensor) -> trajectory_lib.Trajectory:
-        """The transitions that start at `ids`, with both stacks rebuilt."""
+    def _gather(
+        self, ids: tf.Tensor, offsets: tf.Tensor
+    ) -> tuple[tuple[tf.Tensor, tf.Tensor], FrameRow]:
+        """Both stacks of each transition that starts at `ids`, and its two steps' rows.
+
+        Returns:
+            Two stacks uint8 `(N, height, width, S)`, and rows `(N, 2)` without frames.
+        """
         table, size = self._data_table, self._stack_frames
         slots = table.slots
         # The window holds the size - 1 steps before a transition and its two steps. Before the
@@ -265,25 +346,16 @@ class FrameReplayBuffer(tf_uniform_replay_buffer.TFUniformReplayBuffer):
         # For each step of the window, the newest start of a game at or before it.
         positions = tf.range(size + 1, dtype=tf.int32)
         starts = tf.where(first, positions, 0)
-        newest_start = tf.stack(
-            [tf.reduce_max(starts[:, :size], axis=1), tf.reduce_max(starts, axis=1)], axis=1
-        )
-        in_stack = tf.stack([positions[:-1], positions[1:]])
-        source = tf.maximum(in_stack[None], newest_start[:, :, None])
-        frame_rows = tf.gather(window, source, batch_dims=1)
-        frames = table.read(frame_rows, slots.frame)
-        step_rows = window[:, -2:]
-        step = table.read(step_rows, slots._replace(frame=()))
-        spec = self._trajectory_spec
-        return trajectory_lib.Trajectory(
-            step_type=tf.cast(step.step_type, tf.int32),
-            observation=tf.transpose(frames, [0, 1, 3, 4, 2]),
-            action=tf.cast(step.action, spec.action.dtype),
-            policy_info=(),
-            next_step_type=tf.cast(step.next_step_type, tf.int32),
-            reward=step.reward,
-            discount=step.discount,
-        )
+        # Both stacks share three frames: each is read once.
+        frames = table.read(window, slots.frame)
+
+        def stack(end: int) -> tf.Tensor:
+            newest_start = tf.reduce_max(starts[:, :end], axis=1)
+            source = tf.maximum(positions[None, end - size : end], newest_start[:, None])
+            return stack_frames(tf.gather(frames, source, batch_dims=1))
+
+        steps = table.read(window[:, -2:], slots._replace(frame=()))
+        return (stack(size), stack(size + 1)), steps
 
 
 @gin.configurable
@@ -293,6 +365,7 @@ def create_replay_buffer(
     seed: int,
     ignore_memory: bool,
     *,
+    frame_table: Callable[[], type[FrameTable]] = gin.REQUIRED,
     capacity_transitions: int = gin.REQUIRED,
 ) -> FrameReplayBuffer:
     """Builds the replay buffer that gin describes.
@@ -302,12 +375,15 @@ def create_replay_buffer(
         num_environments: How many environments add side by side; they share the capacity.
         seed: The run's seed.
         ignore_memory: Whether to go on even if the buffer cannot fit this machine's memory.
+        frame_table: `@plain_frames` or `@compressed_frames` (LZ4): the same samples, and memory
+            against time.
         capacity_transitions: Transitions kept in all.
 
     Raises:
-        UserError: The capacity is no positive whole number, too small for the environments, or
-            too large for this machine.
+        UserError: The table is neither, or the capacity is no positive whole number, too small for
+            the environments, or too large for this machine.
     """
+    table = chosen_table("create_replay_buffer.frame_table", frame_table)
     name = "create_replay_buffer.capacity_transitions"
     limits.positive_int(name, capacity_transitions)
     max_length = capacity_transitions // num_environments
@@ -319,13 +395,18 @@ def create_replay_buffer(
         f"is {capacity_transitions}, which leaves {max_length} for each of {num_environments} "
         f"environments; give at least {least * num_environments}.",
     )
-    needed = capacity_transitions * row_bytes(tuple(frame_shape))
+    needed = capacity_transitions * row_bytes(tuple(frame_shape), table)
+    when_full = "when full"
+    instead = "Lower it, bind create_replay_buffer.frame_table = @compressed_frames, or"
+    if table.ESTIMATED:
+        when_full += " (an estimate from frames of Breakout)"
+        instead = "Lower it, or"
     memory = provenance.memory_bytes()
     limits.require(
         needed + OTHER_MEMORY_BYTES <= memory or ignore_memory,
         name,
-        f"is {capacity_transitions:,}: the replay buffer would take {needed / 1e9:,.1f} GB when "
-        f"full, and training about {OTHER_MEMORY_BYTES / 1e9:.1f} GB beside it, but this machine "
-        f"has {memory / 1e9:.1f} GB. Lower it, or go on all the same with --ignore_memory.",
+        f"is {capacity_transitions:,}: the replay buffer would take {needed / 1e9:,.1f} GB "
+        f"{when_full}, and training about {OTHER_MEMORY_BYTES / 1e9:.1f} GB beside it, but this "
+        f"machine has {memory / 1e9:.1f} GB. {instead} go on all the same with --ignore_memory.",
     )
-    return FrameReplayBuffer(data_spec, num_environments, max_length, seed)
+    return FrameReplayBuffer(data_spec, num_environments, max_length, seed, table)

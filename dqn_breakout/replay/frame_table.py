@@ -4,8 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
+import gin
+import numpy as np
 import tensorflow as tf
 from tf_agents.utils import common
+
+from dqn_breakout import limits, words
+from dqn_breakout.errors import UserError
+
+# The name of the field that takes nearly all of a replay buffer's memory.
+FRAME = "frame"
 
 
 class FrameTable(tf.Module):
@@ -15,7 +23,12 @@ class FrameTable(tf.Module):
     one leaves it untouched, so that the process grows with what is stored.
 
     Never read a whole variable of it: TensorFlow would copy gigabytes. `read` gathers rows.
+
+    Attributes:
+        ESTIMATED: Whether `frame_bytes` depends on what is stored.
     """
+
+    ESTIMATED = False
 
     def __init__(self, tensor_spec: Any, capacity: int):
         """Allocates `capacity` rows of `tensor_spec`, a nest of named TensorSpecs."""
@@ -33,6 +46,11 @@ class FrameTable(tf.Module):
             )
 
         self._storage = {spec.name: allocate(spec) for spec in tf.nest.flatten(tensor_spec)}
+
+    @staticmethod
+    def frame_bytes(frame_shape: tuple[int, ...]) -> int:
+        """Bytes that a stored frame takes."""
+        return int(np.prod(frame_shape))
 
     def variables(self) -> list[tf.Variable]:
         """The storage, one variable per field."""
@@ -61,3 +79,33 @@ class FrameTable(tf.Module):
             )
         ]
         return tf.group(*writes)
+
+
+@gin.configurable
+def plain_frames() -> type[FrameTable]:
+    """Frames as they are; bind `create_replay_buffer.frame_table = @plain_frames`."""
+    return FrameTable
+
+
+def chosen_table(parameter: str, builder: Any) -> type[FrameTable]:
+    """The table that `@plain_frames` or another configurable of its kind stands for.
+
+    Args:
+        parameter: The binding's name.
+        builder: What is bound to it.
+
+    Raises:
+        UserError: It is something else, such as a name without the `@` or with `()`.
+    """
+    choices = "write @plain_frames or @compressed_frames"
+    if isinstance(builder, str):
+        raise UserError(
+            f"{parameter} is the text {words.shown(builder)}; {choices}, without quotes."
+        )
+    if isinstance(builder, type) and issubclass(builder, FrameTable):
+        raise UserError(f"{parameter} is given with () behind it; {choices}, without ().")
+    limits.require(callable(builder), parameter, f"is {words.shown(builder)}; {choices}.")
+    table = builder()
+    if not (isinstance(table, type) and issubclass(table, FrameTable)):
+        raise UserError(f"{parameter} is bound to what makes no frame table; {choices}.")
+    return table

@@ -16,7 +16,7 @@ class LearnerMetrics(NamedTuple):
     Attributes:
         loss: Huber loss.
         mean_q: Value of the actions taken.
-        gradient_norm: Global norm of the gradient.
+        gradient_norm: Global norm of the gradient; of each group the last train step's alone.
     """
 
     loss: tf.Tensor
@@ -50,7 +50,7 @@ class Learner:
 
         Args:
             agent: A `ClippedDqnAgent`.
-            replay_buffer: Its `as_dataset` gives Trajectories shaped `(N, 2, ...)`.
+            replay_buffer: Its `sample_transitions` gives as many transitions as are asked for.
             batch_size: See the class.
             env_steps_per_train_step: See the class.
             train_steps_per_group: See the class.
@@ -59,10 +59,7 @@ class Learner:
         self.train_steps_per_group = train_steps_per_group
         self._agent = agent
         self.batch_size = batch_size
-        dataset = replay_buffer.as_dataset(
-            sample_batch_size=batch_size * train_steps_per_group, num_steps=2
-        )
-        self._iterator = iter(dataset)
+        self._replay_buffer = replay_buffer
 
     def train_steps_due(self, env_steps_since_fill: int) -> int:
         """How many train steps, in whole groups, bring the agent to the update ratio."""
@@ -82,29 +79,31 @@ class Learner:
     def _train(self, groups: tf.Tensor) -> LearnerMetrics:
         sums = LearnerMetrics(tf.constant(0.0), tf.constant(0.0), tf.constant(0.0))
         for _ in tf.range(groups):
-            experience, _ = next(self._iterator)
-            sums = tf.nest.map_structure(tf.add, sums, self._train_group(experience))
-        steps = tf.cast(groups * self.train_steps_per_group, tf.float32)
-        return tf.nest.map_structure(lambda total: total / steps, sums)
+            sums = tf.nest.map_structure(tf.add, sums, self._train_group())
+        return tf.nest.map_structure(lambda total: total / tf.cast(groups, tf.float32), sums)
 
     # Nothing in here needs AutoGraph, and TF-Agents' code gives warnings when it is rewritten.
     @tf.autograph.experimental.do_not_convert
-    def _train_group(self, experience: Any) -> LearnerMetrics:
-        """Takes one group's train steps; returns the sums of their metrics."""
-        time_steps, actions, next_time_steps = self._agent.transition(experience)
+    def _train_group(self) -> LearnerMetrics:
+        """Takes one group's train steps; returns their metrics."""
+        steps = self.train_steps_per_group
+        time_steps, actions, next_time_steps = self._replay_buffer.sample_transitions(
+            self.batch_size * steps
+        )
         learning = (time_steps, actions, self._agent.td_targets(next_time_steps))
-        sums = LearnerMetrics(tf.constant(0.0), tf.constant(0.0), tf.constant(0.0))
-        for place in range(self.train_steps_per_group):
+        seen = []
+        for place in range(steps):
             start = place * self.batch_size
             batch = tf.nest.map_structure(
                 lambda values, first=start: values[first : first + self.batch_size], learning
             )
-            loss_info = self._agent.train_on_targets(*batch)
-            seen = LearnerMetrics(
-                loss_info.loss, loss_info.extra.mean_q, loss_info.extra.gradient_norm
-            )
-            sums = tf.nest.map_structure(tf.add, sums, seen)
-        return sums
+            seen.append(self._agent.train_on_targets(*batch))
+        return LearnerMetrics(
+            loss=tf.add_n([info.loss for info in seen]) / steps,
+            mean_q=tf.add_n([info.extra.mean_q for info in seen]) / steps,
+            # A norm reads all of a gradient once more: one in a group is enough to watch.
+            gradient_norm=seen[-1].extra.gradient_norm,
+        )
 
 
 @gin.configurable

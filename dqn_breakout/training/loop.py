@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
@@ -44,8 +45,13 @@ def iterations(
     while (now := env_steps()) < total_env_steps:
         if now < fill:
             collector.fill(now)
-        else:
+            yield Iteration(env_steps(), 0, None)
+            continue
+        if not collector.overlapped:
             collector.collect()
-        now = env_steps()
-        due = learner.train_steps_due(now - fill)
-        yield Iteration(now, max(due, 0), learner.train(due) if due > 0 else None)
+            now = env_steps()
+        # Overlapped, the steps of this very turn come to replay, and are trained for, in the next.
+        due = max(learner.train_steps_due(now - fill), 0)
+        with collector.playing() if collector.overlapped else contextlib.nullcontext():
+            metrics = learner.train(due) if due > 0 else None
+        yield Iteration(env_steps(), due, metrics)

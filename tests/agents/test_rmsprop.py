@@ -19,6 +19,7 @@ ARGUMENTS: dict[str, Any] = {
     "epsilon": 0.01,
     "epsilon_inside_root": True,
     "centered": True,
+    "compiled": False,
 }
 
 
@@ -33,10 +34,14 @@ def test_the_first_update_worked_out_by_hand() -> None:
 @pytest.mark.parametrize("centered", [True, False])
 @pytest.mark.parametrize("momentum", [0.0, 0.9])
 @pytest.mark.parametrize("inside", [True, False])
-def test_many_updates_follow_the_formula(centered: bool, momentum: float, inside: bool) -> None:
+@pytest.mark.parametrize("compiled", [True, False])
+def test_many_updates_follow_the_formula(
+    centered: bool, momentum: float, inside: bool, compiled: bool
+) -> None:
     optimizer = create_optimizer(
         **{
             **ARGUMENTS,
+            "compiled": compiled,
             "centered": centered,
             "momentum": momentum,
             "epsilon_inside_root": inside,
@@ -62,7 +67,7 @@ def test_outside_the_root_it_is_keras_to_the_last_bit() -> None:
     arguments = {**ARGUMENTS, "epsilon_inside_root": False}
     ours, theirs = tf.Variable([0.5, -1.0]), tf.Variable([0.5, -1.0])
     optimizer = create_optimizer(**arguments)
-    del arguments["epsilon_inside_root"]
+    del arguments["epsilon_inside_root"], arguments["compiled"]
     keras = tf_keras.optimizers.legacy.RMSprop(**arguments)
     rng = np.random.default_rng(1)
     for _ in range(50):
@@ -82,6 +87,28 @@ def test_a_constant_gradient_never_gives_nan(inside: bool) -> None:
     assert np.isfinite(weight.numpy()).all()
 
 
+def test_compiled_in_a_graph_with_several_variables_it_is_the_plain_update() -> None:
+    rng = np.random.default_rng(2)
+    start = [rng.normal(size=shape).astype(np.float32) for shape in ((3, 4), (4,), ())]
+    gradients = [[rng.normal(size=value.shape) for value in start] for _ in range(12)]
+    ended = []
+    for compiled in (True, False):
+        variables = [tf.Variable(value) for value in start]
+        optimizer = create_optimizer(**{**ARGUMENTS, "compiled": compiled})
+
+        @tf.function
+        def twice(first: Any, second: Any, to: Any = optimizer, on: Any = variables) -> None:
+            to.apply_gradients(zip(first, on, strict=True))
+            to.apply_gradients(zip(second, on, strict=True))
+
+        for first, second in zip(gradients[::2], gradients[1::2], strict=True):
+            twice(*([tf.constant(g, tf.float32) for g in values] for values in (first, second)))
+        ended.append([variable.numpy() for variable in variables])
+        assert int(optimizer.iterations) == 12
+    for one, other in zip(*ended, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-6)
+
+
 @pytest.mark.parametrize(
     ("parameter", "value"),
     [
@@ -96,6 +123,7 @@ def test_a_constant_gradient_never_gives_nan(inside: bool) -> None:
         ("epsilon", None),
         ("centered", "yes"),
         ("epsilon_inside_root", 1),
+        ("compiled", None),
     ],
 )
 def test_values_out_of_range_are_refused_by_name(parameter: str, value: object) -> None:

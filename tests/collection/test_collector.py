@@ -59,9 +59,11 @@ class Setting:
             self.environment,
             RandomPolicy(*specs, 1, "fill") if random_policy else self.constant(3),
             RandomPolicy(*specs, 1, "collection") if random_policy else self.constant(2),
-            [self._observe, *self.metrics.observers],
+            self._observe,
+            self.metrics.observers,
             random_fill_env_steps=fill,
             env_steps_per_iteration=iteration,
+            overlapped=False,
         )
 
     def constant(self, action: int) -> ConstantPolicy:
@@ -185,12 +187,18 @@ def test_a_state_can_be_had_before_anything_was_played() -> None:
     assert len(setting.games.seeds) == 1  # The games were started once.
 
 
-@pytest.mark.parametrize("parameter", ["random_fill_env_steps", "env_steps_per_iteration"])
+@pytest.mark.parametrize(
+    "parameter", ["random_fill_env_steps", "env_steps_per_iteration", "overlapped"]
+)
 @pytest.mark.parametrize("value", [0, -1, 2.5, None])
 def test_counts_out_of_range_are_refused_by_name(parameter: str, value: object) -> None:
     environment = scripted_environment(ScriptedGames([ENDLESS]))
     policy = ConstantPolicy(environment, 0)
-    counts: dict[str, Any] = {"random_fill_env_steps": 10, "env_steps_per_iteration": 4}
+    counts: dict[str, Any] = {
+        "random_fill_env_steps": 10,
+        "env_steps_per_iteration": 4,
+        "overlapped": False,
+    }
     with pytest.raises(UserError) as caught:
-        create_collector(environment, policy, policy, [], **{**counts, parameter: value})
+        create_collector(environment, policy, policy, print, [], **{**counts, parameter: value})
     assert caught.value.message.startswith(f"create_collector.{parameter} must be ")

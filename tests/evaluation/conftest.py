@@ -23,6 +23,7 @@ create_environment.terminal_on_life_loss = True
 create_environment.fire_on_reset = True
 create_q_network.conv_layers = ((4, 8, 8), (4, 4, 2))
 create_q_network.dense_units = (8,)
+create_q_network.convolution_lanes = 1
 create_agent.epsilon_final = 0.01
 """
 

@@ -133,8 +133,8 @@ STARTED = {
         flags=("--gin_file=braekout.gin",),
         said=(
             "There is no gin file 'braekout.gin'; did you mean breakout.gin? gin files in ",
-            ": breakout.gin, breakout_book.gin, nature.gin, pong.gin, short.gin, smoke.gin, "
-            "space_invaders.gin.",
+            ": breakout.gin, breakout_book.gin, laptop.gin, nature.gin, pong.gin, short.gin, "
+            "smoke.gin, space_invaders.gin.",
         ),
     ),
     "misspelt parameter": bound(

@@ -21,7 +21,12 @@ def observation_spec(height: int = 84, width: int = 84) -> Any:
 
 
 def create(seed: int = 1, spec: Any = None, **changes: Any) -> Any:
-    layers: dict[str, Any] = {"conv_layers": CONV_LAYERS, "dense_units": (512,), **changes}
+    layers: dict[str, Any] = {
+        "conv_layers": CONV_LAYERS,
+        "dense_units": (512,),
+        "convolution_lanes": 1,
+        **changes,
+    }
     return create_q_network(spec or observation_spec(), ACTION_SPEC, seed, **layers)
 
 
@@ -86,6 +91,27 @@ def test_other_layers_and_frames() -> None:
     assert only_dense(tf.constant(observations(5, 3, 2)))[0].shape == (5, 4)
 
 
+@pytest.mark.parametrize(("lanes", "batch"), [(2, 8), (2, 7), (3, 8), (4, 3), (2, 1)])
+def test_lanes_change_nothing_but_rounding(lanes: int, batch: int) -> None:
+    one, several = (create(dense_units=(16,), convolution_lanes=count) for count in (1, lanes))
+    pictures = tf.constant(observations(batch))
+
+    @tf.function
+    def values_and_gradients(network: Any) -> Any:
+        with tf.GradientTape() as tape:
+            values, _ = network(pictures, training=True)
+            loss = tf.reduce_mean(tf.square(values))
+        return values, tape.gradient(loss, network.trainable_weights)
+
+    for value, expected in zip(
+        *(tf.nest.flatten(values_and_gradients(network)) for network in (several, one)), strict=True
+    ):
+        np.testing.assert_allclose(value, expected, rtol=1e-3, atol=1e-5)
+    copy = several.copy(name="Copy")
+    copy.create_variables()
+    assert copy._convolution_lanes == lanes
+
+
 def test_weights_come_from_the_seed_alone() -> None:
     small: dict[str, Any] = {"spec": observation_spec(12, 12), "conv_layers": ((4, 3, 2),)}
     small["dense_units"] = (16,)
@@ -147,6 +173,8 @@ def test_flops_of_a_forward_pass() -> None:
         ({"dense_units": "512"}, "dense_units"),
         ({"dense_units": (10**6,)}, "dense_units"),
         ({"dense_units": (0,)}, "dense_units"),
+        ({"convolution_lanes": 0}, "convolution_lanes"),
+        ({"convolution_lanes": 1.5}, "convolution_lanes"),
         ({"dense_units": (512.0,)}, "dense_units"),
         ({"dense_units": 512}, "dense_units"),
         # Nothing is left of the frame after the second layer.

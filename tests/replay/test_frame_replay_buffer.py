@@ -9,104 +9,20 @@ import psutil
 import pytest
 import tensorflow as tf
 from tf_agents.specs import tensor_spec
-from tf_agents.trajectories import policy_step, trajectory
 from tf_agents.trajectories import time_step as ts
 
 from dqn_breakout.errors import UserError
 from dqn_breakout.replay.frame_replay_buffer import (
     OTHER_MEMORY_BYTES,
-    FrameReplayBuffer,
     FrameRow,
     create_replay_buffer,
     row_bytes,
 )
-from tests.scripted_games import (
-    Move,
-    Script,
-    ScriptedGames,
-    random_scripts,
-    scripted_environment,
-    trajectories,
-)
+from dqn_breakout.replay.frame_table import plain_frames
+from tests.recorded_play import FRAME_SHAPE, Recording, same, sample
+from tests.scripted_games import Move, Script, random_scripts
 
 LAST = int(ts.StepType.LAST)
-FRAME_SHAPE = (2, 3)
-
-
-class Recording:
-    """Plays scripted games, keeps all that the environment gave, and feeds replay buffers.
-
-    Attributes:
-        steps: The trajectories in order, each field `(B, ...)`.
-    """
-
-    def __init__(self, scripts: list[list[Script]], seed: int = 0):
-        self._environment = scripted_environment(ScriptedGames(scripts, FRAME_SHAPE))
-        self._play = trajectories(self._environment, seed)
-        self.steps: list[trajectory.Trajectory] = []
-
-    @property
-    def data_spec(self) -> trajectory.Trajectory:
-        return trajectory.from_transition(
-            self._environment.time_step_spec(),
-            policy_step.PolicyStep(self._environment.action_spec(), (), ()),
-            self._environment.time_step_spec(),
-        )
-
-    def buffer(self, max_length: int, seed: int = 1) -> FrameReplayBuffer:
-        batch_size = self._environment.batch_size
-        return FrameReplayBuffer(self.data_spec, batch_size, max_length, seed)
-
-    def play(self, steps: int, *buffers: FrameReplayBuffer) -> None:
-        for _ in range(steps):
-            step = next(self._play)
-            self.steps.append(step)
-            for buffer in buffers:
-                _add(buffer, tf.nest.map_structure(tf.constant, step))
-
-    def check(self, experience: trajectory.Trajectory, ids: np.ndarray) -> np.ndarray:
-        """Compares samples with what was recorded; returns each one's environment.
-
-        The place of a sample's game is the first number in its frame; whether that is the right
-        game at all, the rest of the comparison tells, as no two recorded frames are alike.
-        """
-        places = experience.observation[:, 0, 0, 0, -1]
-        for step in range(2):
-            for name in (
-                "observation",
-                "action",
-                "reward",
-                "discount",
-                "step_type",
-                "next_step_type",
-            ):
-                expected = np.stack(
-                    [
-                        getattr(self.steps[number], name)[place]
-                        for number, place in zip(ids[:, step], places, strict=True)
-                    ]
-                )
-                np.testing.assert_array_equal(getattr(experience, name)[:, step], expected, name)
-        return places
-
-
-@tf.function(autograph=False)
-def _add(buffer: FrameReplayBuffer, step: trajectory.Trajectory) -> None:
-    buffer.add_batch(step)
-
-
-def sample(
-    buffer: FrameReplayBuffer, number: int
-) -> tuple[trajectory.Trajectory, np.ndarray, np.ndarray]:
-    """A batch and its ids and probabilities, as NumPy arrays."""
-    experience, info = buffer.get_next(sample_batch_size=number, num_steps=2)
-    arrays = tf.nest.map_structure(lambda values: values.numpy(), experience)
-    return arrays, info.ids.numpy(), info.probabilities.numpy()
-
-
-def same(one: Any, other: Any) -> bool:
-    flat = zip(tf.nest.flatten(one), tf.nest.flatten(other), strict=True)
-    return all(np.array_equal(a, b) for a, b in flat)
 
 
 # --- What a sample holds --------------------------------------------------------------------------
@@ -311,7 +227,9 @@ def test_row_bytes_is_what_the_variables_take() -> None:
 
 def test_environments_share_the_capacity() -> None:
     recording = Recording([random_scripts(seed, 3, 5) for seed in range(3)])
-    buffer = create_replay_buffer(recording.data_spec, 3, 1, False, capacity_transitions=101)
+    buffer = create_replay_buffer(
+        recording.data_spec, 3, 1, False, frame_table=plain_frames, capacity_transitions=101
+    )
     assert (buffer.max_length, buffer.num_environments) == (33, 3)
     assert buffer.capacity_transitions == 99
     recording.play(60, buffer)
@@ -321,7 +239,9 @@ def test_environments_share_the_capacity() -> None:
 
 def test_the_smallest_capacity_that_is_accepted_gives_right_samples() -> None:
     recording = Recording([random_scripts(seed, 30, 9) for seed in range(2)])
-    buffer = create_replay_buffer(recording.data_spec, 2, 1, False, capacity_transitions=12)
+    buffer = create_replay_buffer(
+        recording.data_spec, 2, 1, False, frame_table=plain_frames, capacity_transitions=12
+    )
     for _ in range(40):
         recording.play(1, buffer)
         if len(recording.steps) > 1:
@@ -333,14 +253,16 @@ def test_the_smallest_capacity_that_is_accepted_gives_right_samples() -> None:
 def test_a_capacity_that_is_no_number_of_transitions_is_refused(capacity: Any) -> None:
     spec = Recording([random_scripts(0, 3, 5)]).data_spec
     with pytest.raises(UserError, match=r"create_replay_buffer\.capacity_transitions must be"):
-        create_replay_buffer(spec, 1, 1, False, capacity_transitions=capacity)
+        create_replay_buffer(
+            spec, 1, 1, False, frame_table=plain_frames, capacity_transitions=capacity
+        )
 
 
 def test_a_capacity_too_small_for_the_environments_is_refused() -> None:
     spec = Recording([random_scripts(0, 3, 5)]).data_spec
     message = r"capacity_transitions is 40, which leaves 5 for each of 8.*give at least 48\."
     with pytest.raises(UserError, match=message):
-        create_replay_buffer(spec, 8, 1, False, capacity_transitions=40)
+        create_replay_buffer(spec, 8, 1, False, frame_table=plain_frames, capacity_transitions=40)
 
 
 def test_a_capacity_beyond_this_machines_memory_is_refused_unless_told_otherwise(
@@ -351,11 +273,16 @@ def test_a_capacity_beyond_this_machines_memory_is_refused_unless_told_otherwise
 
     monkeypatch.setattr(psutil, "virtual_memory", Memory)
     spec = Recording([random_scripts(0, 3, 5)]).data_spec
-    create_replay_buffer(spec, 1, 1, False, capacity_transitions=100)
+    create_replay_buffer(spec, 1, 1, False, frame_table=plain_frames, capacity_transitions=100)
     message = r"capacity_transitions is 101: .* GB when full.*has 1\.5 GB\..*--ignore_memory"
     with pytest.raises(UserError, match=message):
-        create_replay_buffer(spec, 1, 1, False, capacity_transitions=101)
-    assert create_replay_buffer(spec, 1, 1, True, capacity_transitions=101).max_length == 101
+        create_replay_buffer(spec, 1, 1, False, frame_table=plain_frames, capacity_transitions=101)
+    assert (
+        create_replay_buffer(
+            spec, 1, 1, True, frame_table=plain_frames, capacity_transitions=101
+        ).max_length
+        == 101
+    )
 
 
 # --- What it cannot do ----------------------------------------------------------------------------

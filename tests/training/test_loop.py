@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import gin
@@ -30,12 +31,26 @@ def clean_gin() -> Iterator[None]:
     gin.clear_config()
 
 
+class Executor:
+    """Plays before the training of a turn, or after it, instead of beside it."""
+
+    def __init__(self, when: str):
+        self.when = when
+
+    def submit(self, function: Any, *arguments: Any) -> Any:
+        if self.when == "before":
+            played = function(*arguments)
+            return SimpleNamespace(result=lambda: played)
+        return SimpleNamespace(result=lambda: function(*arguments))
+
+
 def build(seed: int = 1, **changes: Any) -> Experiment:
     """A run of tiny parts, otherwise as `breakout.gin` has it."""
     settings = {
         "create_environment.num_environments": 3,
         "create_q_network.dense_units": (6,),
         "create_q_network.conv_layers": (),
+        "create_collector.overlapped": False,
         "create_agent.target_update_period_train_steps": 8,
         "create_agent.epsilon_decay_env_steps": 200,
         "create_replay_buffer.capacity_transitions": 400,
@@ -112,12 +127,13 @@ def test_a_budget_that_is_spent_leaves_nothing_to_do() -> None:
     assert parts.metrics.env_steps == env_steps
 
 
-def test_leaving_the_loop_and_starting_it_again_changes_nothing() -> None:
+@pytest.mark.parametrize("overlapped", [False, True])
+def test_leaving_the_loop_and_starting_it_again_changes_nothing(overlapped: bool) -> None:
     """And a run of the same seed is the same run."""
-    straight = build()
+    straight = build(create_collector__overlapped=overlapped)
     turns = [(turn.env_steps, turn.train_steps_taken) for turn in run(straight, 300)]
     expected = weights_sha256(straight.agent.q_network.variables)
-    broken = build()
+    broken = build(create_collector__overlapped=overlapped)
     seen = []
     for stop_after in (1, 2, 1, 5, 1_000):
         for number, turn in enumerate(run(broken, 300), 1):
@@ -126,6 +142,56 @@ def test_leaving_the_loop_and_starting_it_again_changes_nothing() -> None:
                 break
     assert seen == turns
     assert weights_sha256(broken.agent.q_network.variables) == expected
+
+
+def test_overlapped_each_turn_trains_for_the_steps_of_the_turns_before() -> None:
+    parts = build(create_collector__overlapped=True)
+    before = 0
+    for iteration in run(parts, 400):
+        assert iteration.env_steps == parts.metrics.env_steps > before
+        train_steps = int(parts.agent.train_step_counter)
+        assert train_steps == 4 * (max(before - FILL, 0) // 16)
+        assert int(parts.replay_buffer.samples_drawn) == train_steps // 4
+        assert parts.replay_buffer.rows_added * 3 >= iteration.env_steps
+        before = iteration.env_steps
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_overlapped_it_makes_no_difference_which_of_both_is_faster(when: str) -> None:
+    beside, one_by_one = (build(create_collector__overlapped=True) for _ in range(2))
+    one_by_one.collector._thread = Executor(when)
+    turns = [[tuple(turn[:2]) for turn in run(parts, 300)] for parts in (beside, one_by_one)]
+    assert turns[0] == turns[1]
+    assert weights_sha256(beside.agent.q_network.variables) == weights_sha256(
+        one_by_one.agent.q_network.variables
+    )
+
+
+def test_overlapped_the_policy_acts_as_the_network_was_when_the_turn_began() -> None:
+    parts = build(
+        create_collector__overlapped=True,
+        create_agent__epsilon_initial=0.0,
+        create_agent__epsilon_final=0.0,
+    )
+    turns = run(parts, 300)
+    for _ in range(6):
+        next(turns)
+    acting = parts.collector._policies["collect_policy"]
+    for _ in range(4):
+        expected = weights_sha256(parts.agent.q_network.variables)
+        assert next(turns).train_steps_taken > 0
+        assert weights_sha256(acting._q_network.variables) == expected
+        assert weights_sha256(parts.agent.q_network.variables) != expected
+
+
+def test_training_that_fails_leaves_nothing_playing() -> None:
+    parts = build(create_collector__overlapped=True)
+    parts.learner.train = lambda train_steps: 1 / 0
+    with pytest.raises(ZeroDivisionError):
+        list(run(parts, 300))
+    rows = parts.replay_buffer.rows_added
+    assert parts.metrics.env_steps > FILL + 16
+    assert rows * 3 >= parts.metrics.env_steps
 
 
 def test_another_seed_gives_other_weights_from_the_start_and_to_the_end() -> None:

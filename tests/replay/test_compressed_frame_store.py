@@ -1,0 +1,103 @@
+"""Compressed frames against frames kept as they are, in any order and over many rounds."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dqn_breakout.replay import compressed_frame_store
+from dqn_breakout.replay.compressed_frame_store import CompressedFrameStore
+
+SHAPE = (6, 7)
+
+
+def frames_of(rng: np.random.Generator, count: int) -> np.ndarray:
+    """Frames that compress very well, a little, and not at all."""
+    levels = rng.choice([1, 3, 256], size=(count, 1, 1))
+    return rng.integers(0, levels, size=(count, *SHAPE)).astype(np.uint8)
+
+
+@pytest.fixture(autouse=True)
+def small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """So that few frames already fill many."""
+    monkeypatch.setattr(compressed_frame_store, "_CHUNK_BYTES", 100)
+
+
+@given(seed=st.integers(0, 2**32 - 1), capacity=st.integers(1, 20))
+def test_what_is_read_is_what_was_written_last(seed: int, capacity: int) -> None:
+    rng = np.random.default_rng(seed)
+    store, kept = CompressedFrameStore(SHAPE, capacity), {}
+    for _ in range(30):
+        places = rng.integers(0, capacity, rng.integers(1, 6))  # Some of them twice.
+        frames = frames_of(rng, len(places))
+        store.write(places, frames)
+        kept.update(zip(places.tolist(), frames, strict=True))
+        wanted = rng.choice(list(kept), size=(rng.integers(1, 4), rng.integers(1, 9)))
+        read = store.read(wanted)
+        expected = np.stack([kept[place] for place in wanted.ravel().tolist()])
+        np.testing.assert_array_equal(read, expected.reshape(*wanted.shape, *SHAPE))
+        assert read.dtype == np.uint8
+
+
+def test_what_was_read_does_not_change_when_its_place_is_written_again() -> None:
+    rng = np.random.default_rng(0)
+    store = CompressedFrameStore(SHAPE, 1)
+    first, second = frames_of(rng, 1), frames_of(rng, 1)
+    store.write(np.array([0]), first)
+    read = store.read(np.array([0]))
+    store.write(np.array([0]), second)
+    np.testing.assert_array_equal(read, first)
+
+
+def test_frames_may_lie_apart_in_memory() -> None:
+    stacks = np.random.default_rng(0).integers(0, 256, (3, *SHAPE, 4)).astype(np.uint8)
+    store = CompressedFrameStore(SHAPE, 3)
+    store.write(np.arange(3), stacks[..., -1])
+    np.testing.assert_array_equal(store.read(np.arange(3)), stacks[..., -1])
+
+
+def test_nothing_asked_for_is_nothing_read() -> None:
+    assert CompressedFrameStore(SHAPE, 3).read(np.zeros((0, 5), np.int64)).shape == (0, 5, *SHAPE)
+
+
+def test_a_place_that_was_never_written_is_not_read_as_a_frame() -> None:
+    store = CompressedFrameStore(SHAPE, 5)
+    store.write(np.array([0, 3]), frames_of(np.random.default_rng(0), 2))
+    with pytest.raises(ValueError, match="row 2 yet"):
+        store.read(np.array([0, 3, 4, 2]))
+
+
+@pytest.mark.parametrize("side_by_side", [1, 4])
+def test_memory_stays_flat_once_all_places_were_written(side_by_side: int) -> None:
+    """As a replay buffer writes: each environment round and round in its own block."""
+    rng = np.random.default_rng(0)
+    block = 100
+    store = CompressedFrameStore(SHAPE, side_by_side * block)
+    most_stored = most_allocated = 0
+    for step in range(20 * block):
+        places = step % block + block * np.arange(side_by_side)
+        store.write(places, frames_of(rng, side_by_side))
+        most_stored = max(most_stored, store.compressed_bytes)
+        if step == 2 * block:
+            most_allocated = store.allocated_bytes
+    # A chunk's end stays empty where the next frame, of 44 bytes at most, no longer fits.
+    chunks = most_stored / (100 - 44) + 2
+    assert most_stored < most_allocated < store.allocated_bytes + 300
+    assert store.allocated_bytes <= 100 * chunks
+
+
+def test_the_memory_of_large_frames_is_that_of_small_ones_afterwards() -> None:
+    rng = np.random.default_rng(0)
+    store = CompressedFrameStore(SHAPE, 100)
+    large = rng.integers(0, 256, (100, *SHAPE)).astype(np.uint8)
+    store.write(np.arange(100), large)
+    allocated, stored = store.allocated_bytes, store.compressed_bytes
+    assert allocated >= stored > large.nbytes
+    for _ in range(3):
+        store.write(np.arange(100), np.zeros_like(large))
+        assert store.compressed_bytes < stored / 2
+        store.write(np.arange(100), large)
+        assert store.compressed_bytes == stored
+    assert store.allocated_bytes <= allocated + 200
