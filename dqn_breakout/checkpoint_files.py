@@ -365,7 +365,7 @@ def _manifest_checksum(manifest: Mapping[str, Any]) -> str:
 
 
 @contextlib.contextmanager
-def _opened(path: Path) -> Iterator[IO[bytes]]:
+def _opened(path: Path) -> Iterator[io.BufferedReader]:
     """A file, open for reading, if it is one: a pipe would keep its reader waiting for ever."""
 
     def opener(name: str, flags: int) -> int:

@@ -7,6 +7,7 @@ import dataclasses
 import functools
 import os
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,7 @@ from dqn_breakout.replay.frame_replay_buffer import FrameReplayBuffer
 from dqn_breakout.run_directory import RunDirectory, write_json
 from dqn_breakout.training import console, estimate, hooks, run_record
 from dqn_breakout.training.checkpoint import RunCheckpointer
+from dqn_breakout.training.divergence import Divergence
 from dqn_breakout.training.learner import Learner, create_learner
 from dqn_breakout.training.loop import iterations
 from dqn_breakout.training.progress import ProgressMeter, Row
@@ -115,6 +117,7 @@ def train(
     evaluation_games: int = gin.REQUIRED,
     evaluation_protocol: str = gin.REQUIRED,
     evaluation_video_seconds: int = gin.REQUIRED,
+    go_on_without_checkpoints: bool = False,
 ) -> int:
     """Trains in `run_dir`, from the start or from where the run there stopped.
 
@@ -130,12 +133,15 @@ def train(
         evaluation_games: Full games of an evaluation.
         evaluation_protocol: Name of the evaluation's protocol.
         evaluation_video_seconds: Seconds of a game to record at each evaluation; 0 for no video.
+        go_on_without_checkpoints: Whether to train on where a checkpoint cannot be written (a full
+            disk) instead of stopping; the next is tried when it is due.
 
     Returns:
         The process's exit code: 0 when the budget is spent, 128 + signal after a stop.
 
     Raises:
-        UserError: A value is out of range, or the run directory cannot be used.
+        UserError: A value is out of range, the run directory cannot be used, a file cannot be
+            written, or training has diverged.
     """
     for name, value in (
         ("total_env_steps", total_env_steps),
@@ -147,6 +153,7 @@ def train(
     ):
         limits.positive_int(f"train.{name}", value)
     limits.non_negative_int("train.evaluation_video_seconds", evaluation_video_seconds)
+    limits.boolean("train.go_on_without_checkpoints", go_on_without_checkpoints)
     protocol = protocols.by_name(evaluation_protocol)
     run = RunDirectory(run_dir)
     run.create()
@@ -174,10 +181,20 @@ def train(
         env_steps = parts.metrics.env_steps
         meter = ProgressMeter(parts.agent, parts.metrics, parts.replay_buffer, fill)
 
-        def save(row: Row) -> None:
+        def save(row: Row) -> Row:
+            started = time.monotonic()
             summary = _summary(parts, row, meter.overall_env_steps_per_second)
-            checkpointer.save({key: summary[key] for key in ("env_steps", "train_steps")})
-            write_json(run.summary_json, summary)
+            try:
+                checkpointer.save({key: summary[key] for key in ("env_steps", "train_steps")})
+                write_json(run.summary_json, summary)
+            except OSError as error:
+                if not go_on_without_checkpoints:
+                    raise
+                console.tell(
+                    f"No checkpoint at {row.env_steps:,} steps ({error.strerror}: "
+                    f"{error.filename}); going on without, as train.go_on_without_checkpoints says."
+                )
+            return dataclasses.replace(row, checkpoint_seconds=time.monotonic() - started)
 
         if env_steps >= total_env_steps:
             if not run.summary_json.exists():
@@ -186,6 +203,13 @@ def train(
             return 0
         game = config.value("create_environment.game")
         try:
+            changes = run_record.changes_since_last_start(run)
+            if changes:
+                print(
+                    f"Not as at this run's last start: {'; '.join(changes)}. It goes on, but "
+                    "perhaps not to the bit as it would have there.",
+                    file=sys.stderr,
+                )
             run_record.record_start(run, seed, game, env_steps, operative_config)
             print(_plan(run, parts, seed, game, total_env_steps), file=sys.stderr, flush=True)
             evaluation_hook = hooks.EvaluationHook(
@@ -223,6 +247,8 @@ def train(
                     closing.callback(hook.close)
                 for iteration in turns:
                     meter.add(iteration)
+                    if not go_on_without_checkpoints:
+                        checkpointer.write_ahead()
                     for hook in row_hooks:
                         hook.on_iteration(iteration)
                     # Asked once: a signal that comes while rows are written is for the next turn,
@@ -235,12 +261,20 @@ def train(
                         row = meter.row()
                         # First what must not be lost, then what only shows it.
                         if save_due:
-                            save(row)
+                            row = save(row)
                         for hook in row_hooks:
                             hook.on_row(row)
                     if stopping:
                         break
                     evaluation_hook.on_iteration(iteration)
+        except Divergence as divergence:
+            path = divergence.write(run)
+            raise UserError(
+                f"Training diverged at train step {divergence.train_step:,} "
+                f"({parts.metrics.env_steps:,} environment steps): {divergence.reason}. The batch "
+                f"is kept in {path}; checkpoints written before are sound. Try a lower "
+                "create_optimizer.learning_rate in another --run_dir."
+            ) from divergence
         except OSError as error:
             raise UserError(
                 f"A file could not be written at {parts.metrics.env_steps:,} environment steps "

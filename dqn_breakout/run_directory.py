@@ -19,6 +19,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+from dqn_breakout import words
 from dqn_breakout.errors import UserError
 
 
@@ -50,10 +51,11 @@ class RunDirectory:
             self.path.mkdir(parents=True, exist_ok=True)
             probe.write_bytes(b"")
             probe.unlink()
-        except OSError as error:
+        except (OSError, ValueError) as error:  # ValueError: a zero byte in the name.
+            reason = error.strerror if isinstance(error, OSError) else words.first_line(error)
             raise UserError(
-                f"The run directory {self.path} cannot be written ({error.strerror}). "
-                "Choose another with --run_dir, or mend its permissions."
+                f"The run directory {words.printable(str(self.path))} cannot be written "
+                f"({reason}). Choose another with --run_dir, or mend its permissions."
             ) from error
 
     @staticmethod

@@ -29,6 +29,7 @@ ARGUMENTS: dict[str, Any] = {
     "gamma": GAMMA,
     "target_update_period_train_steps": 3,
     "reward_clip": 1.0,
+    "q_value_limit": 1e4,
     "epsilon_initial": 1.0,
     "epsilon_final": 0.1,
     "epsilon_decay_env_steps": 100,

@@ -16,6 +16,9 @@ from dqn_breakout import limits
 from dqn_breakout.agents.exploration import EpsilonGreedyPolicy, linear_epsilon
 from dqn_breakout.agents.rmsprop import create_optimizer
 
+# In the message of the error that a loss or an action value out of bounds raises.
+DIVERGED = "training has diverged"
+
 
 class DqnTrainInfo(NamedTuple):
     """What one training step saw, beside its loss.
@@ -48,6 +51,7 @@ class ClippedDqnAgent(dqn_agent.DqnAgent):
         action_spec: Any,
         *,
         reward_clip: float | None,
+        q_value_limit: float,
         epsilon_greedy: Any,
         seed: int,
         **arguments: Any,
@@ -58,11 +62,13 @@ class ClippedDqnAgent(dqn_agent.DqnAgent):
             time_step_spec: Spec of the environment's time steps.
             action_spec: Spec of one action.
             reward_clip: Largest magnitude of a reward in a target; None leaves rewards alone.
+            q_value_limit: Magnitude of an action value beyond which training has failed.
             epsilon_greedy: Gives the current epsilon, float32 scalar.
             seed: The run's seed.
             **arguments: The rest of DqnAgent's.
         """
         self._reward_clip = reward_clip
+        self._q_value_limit = q_value_limit
         self._seed = seed
         super().__init__(time_step_spec, action_spec, epsilon_greedy=epsilon_greedy, **arguments)
         # One-step transitions need none of the folding that n-step returns do.
@@ -176,6 +182,10 @@ class ClippedDqnAgent(dqn_agent.DqnAgent):
 
         Returns:
             The loss, and a `DqnTrainInfo`.
+
+        Raises:
+            InvalidArgumentError: The loss is not a finite number, or an action value beyond
+                `q_value_limit`; the message holds `DIVERGED`, and nothing was changed.
         """
         # The step after LAST starts a new game: no transition, and no part of the loss.
         valid = tf.cast(~time_steps.is_last(), tf.float32)
@@ -187,12 +197,14 @@ class ClippedDqnAgent(dqn_agent.DqnAgent):
                 sample_weight=weights,
                 regularization_loss=self._q_network.losses,
             ).total_loss
-        tf.debugging.check_numerics(loss, "The loss is not a finite number")
         variables = self._q_network.trainable_weights
+        sound = tf.math.is_finite(loss) & (tf.reduce_max(tf.abs(q_values)) <= self._q_value_limit)
         gradients = tape.gradient(loss, variables)
-        self._optimizer.apply_gradients(zip(gradients, variables, strict=True))
-        self.train_step_counter.assign_add(1)
-        self._update_target()
+        with tf.control_dependencies([tf.debugging.Assert(sound, [DIVERGED])]):
+            gradients = [tf.identity(gradient) for gradient in gradients]
+            self._optimizer.apply_gradients(zip(gradients, variables, strict=True))
+            self.train_step_counter.assign_add(1)
+            self._update_target()
         return tf_agent.LossInfo(
             loss,
             DqnTrainInfo(
@@ -215,6 +227,7 @@ def create_agent(
     gamma: float = gin.REQUIRED,
     target_update_period_train_steps: int = gin.REQUIRED,
     reward_clip: float | None = gin.REQUIRED,
+    q_value_limit: float = gin.REQUIRED,
     epsilon_initial: float = gin.REQUIRED,
     epsilon_final: float = gin.REQUIRED,
     epsilon_decay_env_steps: int = gin.REQUIRED,
@@ -233,6 +246,7 @@ def create_agent(
         gamma: Discount factor.
         target_update_period_train_steps: Train steps between copies to the target network.
         reward_clip: Largest magnitude of a reward in a target; None for no clipping.
+        q_value_limit: Training stops when the value of an action is larger, one way or the other.
         epsilon_initial: Epsilon at the first step after the random fill.
         epsilon_final: Epsilon at the end of its decay and from then on.
         epsilon_decay_env_steps: Environment steps that the linear decay takes.
@@ -247,6 +261,7 @@ def create_agent(
     )
     if reward_clip is not None:
         limits.positive_float(f"{name}.reward_clip", reward_clip)
+    limits.positive_float(f"{name}.q_value_limit", q_value_limit)
     limits.fraction(f"{name}.epsilon_initial", epsilon_initial)
     limits.fraction(f"{name}.epsilon_final", epsilon_final)
     limits.positive_int(f"{name}.epsilon_decay_env_steps", epsilon_decay_env_steps)
@@ -262,6 +277,7 @@ def create_agent(
         td_errors_loss_fn=common.element_wise_huber_loss,
         gamma=gamma,
         reward_clip=reward_clip,
+        q_value_limit=q_value_limit,
         train_step_counter=tf.Variable(0, dtype=tf.int64, name="train_step"),
         seed=seed,
     )

@@ -69,6 +69,7 @@ class Collector:
         self.overlapped = overlapped
         self.time_step: ts.TimeStep | None = None
         self._environment = environment
+        add_collected = add_batch
         if overlapped:
             assert isinstance(collect_policy, EpsilonGreedyPolicy)
             collect_policy = collect_policy.detached()
@@ -80,8 +81,6 @@ class Collector:
             )
             add_collected = self._staging.add_batch
             self._thread = ThreadPoolExecutor(1, "collection")
-        else:
-            add_collected = add_batch
         self._policies = {"random_policy": random_policy, "collect_policy": collect_policy}
         # A variable, so that one compiled loop takes whole pieces and the last, shorter one.
         self._piece_env_steps = tf.Variable(0, dtype=tf.int32, trainable=False)

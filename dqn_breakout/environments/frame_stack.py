@@ -7,6 +7,8 @@ from tf_agents.environments import wrappers
 from tf_agents.specs import array_spec
 from tf_agents.trajectories import time_step as ts
 
+from dqn_breakout.errors import UserError
+
 STACK_FRAMES = 4
 
 
@@ -36,9 +38,19 @@ class FrameStack4(wrappers.PyEnvironmentBaseWrapper):
         return {**self._env.get_state(), "stack": self._stack.copy()}
 
     def set_state(self, state: dict[str, np.ndarray]) -> None:
-        """Restores what `get_state` gave."""
+        """Restores what `get_state` gave.
+
+        Raises:
+            UserError: The games, brought back, do not show the frames that they showed.
+        """
         self._env.set_state(state)
         self._stack = state["stack"].copy()
+        frames = self._env.current_time_step().observation
+        if not np.array_equal(frames, self._stack[..., -1]):
+            raise UserError(
+                "The games cannot be brought back to where the run stopped: this ale-py, or its "
+                "ROM, plays the same actions differently. Install the version that run.json names."
+            )
         self._current_time_step = self._env.current_time_step()._replace(observation=self._stack)
 
     def _reset(self) -> ts.TimeStep:

@@ -99,8 +99,9 @@ def create_q_network(
             `LanedQNetwork`. It is no number of the algorithm.
 
     Raises:
-        UserError: A count is no positive whole number, a layer is not made of positive whole numbers, a kernel is larger than what the
-            layers before it leave of the picture, or the network is far too large.
+        UserError: A count is no positive whole number, a layer is not made of such numbers, a
+            kernel is larger than what the layers before it leave of the picture, or the network is
+            far too large.
     """
     _check_layers(observation_spec.shape, conv_layers, dense_units)
     limits.positive_int("create_q_network.convolution_lanes", convolution_lanes)

@@ -55,7 +55,7 @@ class CompressedFrameStore:
             frames: uint8 `(count, *frame_shape)`.
         """
         size = self._frame_bytes
-        source = memoryview(np.ascontiguousarray(frames).reshape(-1))
+        source = np.ascontiguousarray(frames).reshape(-1).data
         for number, place in enumerate(places.tolist()):
             compressed = lz4.block.compress(
                 source[number * size : (number + 1) * size], store_size=False
@@ -85,8 +85,8 @@ class CompressedFrameStore:
             raise ValueError(f"Nothing was written into row {wanted[lengths == 0][0]} yet")
         chunks, begins = np.divmod(self._starts[wanted], self._chunk_bytes)
         size, memory, decompress = self._frame_bytes, self._chunks, lz4.block.decompress
-        frames = np.empty(places.size * size, np.uint8)
-        output = memoryview(frames)
+        frames = np.empty((places.size, size), np.uint8)
+        output = frames.reshape(-1).data
         for number, chunk, begin, end in zip(
             first.tolist(),
             chunks.tolist(),
@@ -96,7 +96,6 @@ class CompressedFrameStore:
         ):
             start = number * size
             output[start : start + size] = decompress(memory[chunk][begin:end], size)
-        frames = frames.reshape(places.size, size)
         repeated = np.ones(places.size, bool)
         repeated[first] = False
         frames[repeated] = frames[first[inverse[repeated]]]

@@ -93,7 +93,7 @@ class CompressedFrameTable(FrameTable):
     def _write_frames(self, rows: tf.Tensor, frames: Any) -> tf.Operation:
         def write(rows: np.ndarray, frames: np.ndarray) -> np.ndarray:
             self._frames.write(rows, frames)
-            return np.int64(len(rows))
+            return np.array(len(rows))
 
         arguments = [tf.convert_to_tensor(rows, tf.int64), tf.convert_to_tensor(frames, tf.uint8)]
         return self._in_turn(write, arguments, tf.int64)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 import shutil
 from collections.abc import Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +58,28 @@ class RunCheckpointer:
         self._keep = keep
         self._segments: dict[str, Mapping[str, Any]] = {}
         self._damaged: set[Path] = set()
+        self._step = max(1, _SEGMENT_TRANSITIONS // replay_buffer.num_environments)
+        self._thread = ThreadPoolExecutor(1, "checkpoint")
+        self._ahead: Future[None] | None = None
+
+    def write_ahead(self) -> None:
+        """Writes the rows of a whole segment where there are as many new ones, beside training.
+
+        A stored row never changes until it is overwritten, so that a checkpoint has only the rest
+        to write. Without a checkpoint that names it, such a segment means nothing.
+
+        Raises:
+            OSError: The segment before could not be written.
+        """
+        if self._ahead is not None:
+            if not self._ahead.done():
+                return
+            self._wait()
+        start = self._first_unsaved_row()
+        # In a small buffer they might be overwritten before they are read.
+        room = self._replay_buffer.max_length >= 2 * self._step
+        if room and self._replay_buffer.rows_added - start >= self._step:
+            self._ahead = self._thread.submit(self._save_rows, start, start + self._step)
 
     def save(self, counters: Mapping[str, Any]) -> Checkpoint:
         """Writes a checkpoint: new replay rows first, then the rest.
@@ -66,7 +89,14 @@ class RunCheckpointer:
 
         Raises:
             OSError: It could not be written; earlier checkpoints are sound.
+            UserError: The network is not made of finite numbers; nothing was written.
         """
+        if not all(np.isfinite(each.numpy()).all() for each in self._agent.q_network.variables):
+            raise UserError(
+                "The network has weights that are not finite numbers, so it was not saved. "
+                "Checkpoints written before are sound; go on from them with a lower "
+                "create_optimizer.learning_rate in another --run_dir."
+            )
         self._save_new_rows()
         groups = {
             "network": _named_values(self._agent.q_network.variables),
@@ -209,20 +239,34 @@ class RunCheckpointer:
 
     def _save_new_rows(self) -> None:
         """Writes the rows added since the last checkpoint, and forgets overwritten segments."""
+        self._wait()
         replay = self._replay_buffer
-        oldest = max(0, replay.rows_added - replay.max_length)
+        oldest = self._oldest_row()
         self._segments = {
             name: fingerprint
             for name, fingerprint in self._segments.items()
             if _segment_range(name)[1] > oldest
         }
-        saved = max((_segment_range(name)[1] for name in self._segments), default=oldest)
-        step = max(1, _SEGMENT_TRANSITIONS // replay.num_environments)
-        for start in range(max(saved, oldest), replay.rows_added, step):
-            stop = min(start + step, replay.rows_added)
-            name = f"rows-{start:012d}-{stop:012d}.npz.lz4"
-            rows = replay.read_rows(start, stop)._asdict()
-            self._segments[name] = checkpoint_files.write_segment(self._run.replay, name, rows)
+        for start in range(self._first_unsaved_row(), replay.rows_added, self._step):
+            self._save_rows(start, min(start + self._step, replay.rows_added))
+
+    def _save_rows(self, start: int, stop: int) -> None:
+        name = f"rows-{start:012d}-{stop:012d}.npz.lz4"
+        rows = self._replay_buffer.read_rows(start, stop)._asdict()
+        self._segments[name] = checkpoint_files.write_segment(self._run.replay, name, rows)
+
+    def _oldest_row(self) -> int:
+        return max(0, self._replay_buffer.rows_added - self._replay_buffer.max_length)
+
+    def _first_unsaved_row(self) -> int:
+        saved = max((_segment_range(name)[1] for name in self._segments), default=0)
+        return max(saved, self._oldest_row())
+
+    def _wait(self) -> None:
+        """Waits for the segment being written, if any; what stopped it is raised here."""
+        if self._ahead is not None:
+            ahead, self._ahead = self._ahead, None
+            ahead.result()
 
     def _drop_old(self, written: Checkpoint) -> None:
         """Removes checkpoints beyond the number to keep, and segments that none needs."""

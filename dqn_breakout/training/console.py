@@ -54,6 +54,11 @@ def plan(
     return "\n".join(lines)
 
 
+def tell(sentence: str) -> None:
+    """Prints a line above the progress bar, where there is one."""
+    tqdm.write(sentence, file=sys.stderr)
+
+
 def end(run: RunDirectory, env_steps: int, stopped_by: str | None) -> str:
     """How the run ended, and what to do next."""
     if stopped_by is not None:

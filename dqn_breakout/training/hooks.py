@@ -7,17 +7,16 @@ from __future__ import annotations
 
 import json
 import os
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Protocol
 
 import tensorflow as tf
-from tqdm import tqdm
 
 from dqn_breakout.errors import UserError
 from dqn_breakout.run_directory import RunDirectory, write_json
+from dqn_breakout.training.console import tell
 from dqn_breakout.training.loop import Iteration
 from dqn_breakout.training.progress import Row
 from dqn_breakout.training.signals import Stopped
@@ -67,6 +66,7 @@ class TensorBoardHook:
         "train_steps": "train/train_steps",
         "env_steps_per_second": "speed/env_steps_per_second",
         "replay_transitions": "replay/transitions",
+        "checkpoint_seconds": "checkpoint/pause_seconds",
     }
 
     def __init__(self, run: RunDirectory):
@@ -154,7 +154,7 @@ class EvaluationHook:
             try:
                 self._run_evaluation(iteration.env_steps)
             except Stopped:
-                _tell(f"The evaluation at {iteration.env_steps:,} steps was cut short.")
+                tell(f"The evaluation at {iteration.env_steps:,} steps was cut short.")
             self._pause(time.monotonic() - started)
 
     def on_row(self, row: Row) -> None:
@@ -168,7 +168,7 @@ class EvaluationHook:
             tf.summary.scalar("games/return_mean", float(scores["mean"]))
             tf.summary.scalar("games/return_median", float(scores["median"]))
         self._writer.flush()
-        _tell(
+        tell(
             f"Evaluation at {env_steps:,} steps: mean return {scores['mean']:.2f} of "
             f"{scores['games']} full games ({scores['protocol']['name']} protocol)"
         )
@@ -180,7 +180,7 @@ class EvaluationHook:
             self._record(path)
         except UserError as error:
             # Days of training do not end for want of a video.
-            _tell(f"There is no video of it: {error.message}")
+            tell(f"There is no video of it: {error.message}")
 
     def close(self) -> None:
         """Closes the event file."""
@@ -192,8 +192,3 @@ def _env_steps_of(line: str) -> int | None:
         return int(json.loads(line)["env_steps"])
     except (ValueError, KeyError, TypeError):
         return None
-
-
-def _tell(sentence: str) -> None:
-    """Prints a line above the progress bar, where there is one."""
-    tqdm.write(sentence, file=sys.stderr)

@@ -8,6 +8,8 @@ import gin
 import tensorflow as tf
 
 from dqn_breakout import limits
+from dqn_breakout.agents.dqn_agent import DIVERGED
+from dqn_breakout.training.divergence import Divergence
 
 
 class LearnerMetrics(NamedTuple):
@@ -72,8 +74,47 @@ class Learner:
 
         Args:
             train_steps: How many, a positive multiple of `train_steps_per_group`.
+
+        Raises:
+            Divergence: The loss of a step is not finite, or an action value out of bounds; that
+                step and what would follow it are not taken.
         """
-        return self._train(tf.constant(train_steps // self.train_steps_per_group))
+        try:
+            return self._train(tf.constant(train_steps // self.train_steps_per_group))
+        except tf.errors.InvalidArgumentError as error:
+            if DIVERGED not in error.message:
+                raise
+            raise self._divergence() from error
+
+    def _divergence(self) -> Divergence:
+        """What the train step that has just failed was about to learn from.
+
+        The counters stand where it began, and a draw's number decides what is sampled.
+        """
+        train_steps = int(self._agent.train_step_counter.numpy())
+        group, place = divmod(train_steps, self.train_steps_per_group)
+        self._replay_buffer.samples_drawn.assign(group)
+        transitions = self._replay_buffer.sample_transitions(
+            self.batch_size * self.train_steps_per_group
+        )
+        rows = slice(place * self.batch_size, (place + 1) * self.batch_size)
+        time_steps, actions, next_time_steps = tf.nest.map_structure(
+            lambda values: values[rows], transitions
+        )
+        q_values = self._agent.q_network(time_steps.observation, time_steps.step_type)[0]
+        targets = self._agent.td_targets(next_time_steps)
+        return Divergence(
+            train_steps + 1,
+            {
+                "observation": time_steps.observation.numpy(),
+                "action": actions.numpy(),
+                "reward": next_time_steps.reward.numpy(),
+                "discount": next_time_steps.discount.numpy(),
+                "next_observation": next_time_steps.observation.numpy(),
+                "q_values": q_values.numpy(),
+                "targets": targets.numpy(),
+            },
+        )
 
     @tf.function
     def _train(self, groups: tf.Tensor) -> LearnerMetrics:

@@ -27,6 +27,8 @@ class Row:
         env_steps_per_second: Speed since the last row.
         replay_transitions: Transitions stored.
         wall_seconds: Seconds that this process has trained.
+        checkpoint_seconds: How long training stood still for the checkpoint that was written here;
+            None where none was.
     """
 
     env_steps: int
@@ -41,6 +43,7 @@ class Row:
     env_steps_per_second: float
     replay_transitions: int
     wall_seconds: float
+    checkpoint_seconds: float | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """The row as a JSON object."""

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from dqn_breakout import checkpoint_files, provenance, used_config
+from dqn_breakout import checkpoint_files, provenance, used_config, words
 from dqn_breakout.errors import UserError
 from dqn_breakout.run_directory import RunDirectory, write_atomically, write_json
 
@@ -31,6 +31,7 @@ _MAY_CHANGE = (
     "train.evaluation_games",
     "train.evaluation_protocol",
     "train.evaluation_video_seconds",
+    "train.go_on_without_checkpoints",
 )
 
 
@@ -129,6 +130,27 @@ def record_start(
         "machine": provenance.machine(),
     }
     write_json(run.run_json, {"seed": seed, "game": game, "starts": [*starts, start]})
+
+
+def changes_since_last_start(run: RunDirectory) -> list[str]:
+    """What differs between this process's versions and machine and those of the run's last start.
+
+    None of it keeps a run from going on: `check_config` and the checkpoint itself refuse what does.
+
+    Returns:
+        Such as "tensorflow 2.20.0 there, 2.21.0 here"; empty in a new run.
+    """
+    starts = _read(run)["starts"] if run.run_json.exists() else []
+    if not starts or not isinstance(starts[-1], dict):
+        return []
+    changes = []
+    for part, here in (("versions", provenance.versions()), ("machine", provenance.machine())):
+        there = starts[-1].get(part)
+        for name, value in here.items():
+            before = there.get(name) if isinstance(there, dict) else None
+            if before != value:
+                changes.append(f"{name} {words.shown(before)} there, {words.shown(value)} here")
+    return changes
 
 
 def _refuse_checkpoints_without(run: RunDirectory, missing: Path) -> None:

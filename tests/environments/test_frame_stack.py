@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 
 from dqn_breakout.environments.frame_stack import STACK_FRAMES
+from dqn_breakout.errors import UserError
 from tests.scripted_games import Move, Script, ScriptedGames, frame_of, scripted_environment
 
 LONG = Script(1, [Move(0, 1)] * 4 + [Move(0, 0, "terminated")])
@@ -72,3 +74,17 @@ def test_all_that_is_no_observation_passes_through() -> None:
             np.testing.assert_array_equal(getattr(one, name), getattr(other, name))
         np.testing.assert_array_equal(one.observation[..., -1], other.observation)
         one, other = (each.step(np.zeros(2, np.int32)) for each in (stacked, plain))
+
+
+def test_games_that_come_back_otherwise_than_they_were_are_refused() -> None:
+    """As another version of the emulator might bring them back."""
+    environment = scripted_environment(ScriptedGames([[LONG]])).pyenv
+    environment.reset()
+    environment.step(np.zeros(1, np.int32))
+    state = environment.get_state()
+    restored = scripted_environment(ScriptedGames([[LONG]])).pyenv
+    restored.set_state(state)
+    np.testing.assert_array_equal(restored.current_time_step().observation, state["stack"])
+    state["stack"] = state["stack"] ^ 1
+    with pytest.raises(UserError, match="cannot be brought back to where the run stopped"):
+        scripted_environment(ScriptedGames([[LONG]])).pyenv.set_state(state)

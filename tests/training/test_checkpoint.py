@@ -23,7 +23,9 @@ from dqn_breakout import checkpoint_files, config, experiment
 from dqn_breakout.checkpoint_files import DamagedCheckpoint
 from dqn_breakout.errors import UserError
 from dqn_breakout.networks.fingerprint import weights_sha256
+from dqn_breakout.replay.compressed_frame_table import CompressedFrameTable
 from dqn_breakout.replay.frame_replay_buffer import FrameReplayBuffer
+from dqn_breakout.replay.frame_table import FrameTable
 from dqn_breakout.run_directory import RunDirectory
 from dqn_breakout.training import checkpoint as checkpoint_module
 from dqn_breakout.training.checkpoint import RunCheckpointer
@@ -37,7 +39,7 @@ GAME_STEPS = 5
 class SmallRun:
     """A run of few numbers: what is saved of it changes with every step in a known way."""
 
-    def __init__(self, layers: tuple[int, ...] = (3, 2)):
+    def __init__(self, layers: tuple[int, ...] = (3, 2), table: type[FrameTable] = FrameTable):
         variables = [tf.Variable(tf.zeros([units])) for units in layers]
         self.q_network = types.SimpleNamespace(variables=variables)
         self.learner = {
@@ -47,7 +49,7 @@ class SmallRun:
         self.counts = {"env_steps": tf.Variable(0, dtype=tf.int64)}
         self.calls = tf.Variable(0, dtype=tf.int64)
         self.game = np.zeros(3)
-        self.replay = FrameReplayBuffer(data_spec(), ENVIRONMENTS, MAX_LENGTH, seed=1)
+        self.replay = FrameReplayBuffer(data_spec(), ENVIRONMENTS, MAX_LENGTH, 1, table)
 
     def state_variables(self) -> dict[str, tf.Variable]:
         return self.learner
@@ -232,6 +234,25 @@ def test_a_restored_replay_buffer_gives_the_same_next_batches(run):
         tf.nest.map_structure(np.testing.assert_array_equal, info, expected_info)
 
 
+@pytest.mark.parametrize("saved", [FrameTable, CompressedFrameTable])
+@pytest.mark.parametrize("here", [FrameTable, CompressedFrameTable])
+def test_a_checkpoint_is_the_same_whether_frames_are_compressed_or_not(run, saved, here):
+    small, again = SmallRun(table=saved), SmallRun(table=here)
+    checkpointer = small.checkpointer(run)
+    for _ in range(3):
+        small.play(9)
+        small.replay.get_next(sample_batch_size=8, num_steps=2)
+        save(small, checkpointer)
+    assert again.checkpointer(run).restore_newest() == []
+    assert_equal(again.values(), small.values())
+    for _ in range(2):
+        for each in (small, again):
+            each.play(5)
+        expected = small.replay.get_next(sample_batch_size=32, num_steps=2)
+        found = again.replay.get_next(sample_batch_size=32, num_steps=2)
+        tf.nest.map_structure(np.testing.assert_array_equal, found, expected)
+
+
 def test_without_checkpoints_nothing_is_restored(run):
     again, _, damage = restored(run)
     assert damage == []
@@ -248,6 +269,72 @@ def test_rows_come_in_segments_of_limited_size(run, monkeypatch):
     ]
     again, _, _ = restored(run)
     assert_equal(again.values(), small.values())
+
+
+def test_whole_segments_are_written_ahead_and_a_save_writes_the_rest(run, monkeypatch):
+    monkeypatch.setattr(checkpoint_module, "_SEGMENT_TRANSITIONS", 4)
+    small = SmallRun()
+    checkpointer = small.checkpointer(run)
+    checkpointer.write_ahead()
+    for rows in (1, 2, 2, 2):
+        small.play(rows)
+        checkpointer.write_ahead()
+        checkpointer._wait()
+    ahead = segments_there(run)
+    assert sorted(ahead) == [f"rows-{start:012d}-{start + 2:012d}.npz.lz4" for start in (0, 2, 4)]
+    assert checkpoint_names(run) == []
+    before = {path.name: path.stat().st_mtime_ns for path in run.replay.iterdir()}
+    small.play(1)
+    save(small, checkpointer)
+    assert segments_there(run) == ahead | {"rows-000000000006-000000000008.npz.lz4"}
+    for path in run.replay.iterdir():
+        assert path.stat().st_mtime_ns == before.get(path.name, path.stat().st_mtime_ns)
+    again, _, _ = restored(run)
+    assert_equal(again.values(), small.values())
+
+
+def test_rows_that_could_be_overwritten_meanwhile_are_not_written_ahead(run, monkeypatch):
+    monkeypatch.setattr(checkpoint_module, "_SEGMENT_TRANSITIONS", 2 * ENVIRONMENTS * MAX_LENGTH)
+    small = SmallRun()
+    checkpointer = small.checkpointer(run)
+    small.play(3 * MAX_LENGTH)
+    checkpointer.write_ahead()
+    assert checkpointer._ahead is None
+
+
+def test_a_segment_that_could_not_be_written_ahead_is_an_error_soon_and_once(run, monkeypatch):
+    monkeypatch.setattr(checkpoint_module, "_SEGMENT_TRANSITIONS", 4)
+    small = SmallRun()
+    checkpointer = small.checkpointer(run)
+    small.play(3)
+    with monkeypatch.context() as patch:
+        error = OSError(errno.ENOSPC, "No space left on device", "rows")
+        patch.setattr(checkpoint_files, "write_segment", raises(error))
+        checkpointer.write_ahead()
+        with pytest.raises(OSError, match="No space"):
+            checkpointer.save({"env_steps": small.env_steps})
+    assert checkpoint_names(run) == []
+    save(small, checkpointer)
+    again, _, _ = restored(run)
+    assert_equal(again.values(), small.values())
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_a_network_of_no_finite_numbers_is_not_saved(run, value):
+    small = saved_at(run, 5)
+    checkpointer = small.checkpointer(run)
+    checkpointer.restore_newest()
+    small.q_network.variables[1].assign([1.0, value])
+    with pytest.raises(UserError, match="weights that are not finite numbers"):
+        save(small, checkpointer)
+    assert checkpoint_names(run) == [10]
+
+
+def raises(error: Exception) -> Callable[..., Any]:
+    def fail(*arguments: Any, **named: Any) -> Any:
+        raise error
+
+    return fail
 
 
 def test_a_save_writes_new_rows_only(run):

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import gin
+import numpy as np
 import pytest
+import tensorflow as tf
 
 from dqn_breakout import config, experiment
 from dqn_breakout.experiment import Experiment
 from dqn_breakout.networks.fingerprint import weights_sha256
+from dqn_breakout.run_directory import RunDirectory
+from dqn_breakout.training.divergence import Divergence
 from dqn_breakout.training.loop import Iteration, iterations
 from tests.scripted_games import ScriptedGames, random_scripts
 
@@ -157,9 +163,11 @@ def test_overlapped_each_turn_trains_for_the_steps_of_the_turns_before() -> None
 
 
 @pytest.mark.parametrize("when", ["before", "after"])
-def test_overlapped_it_makes_no_difference_which_of_both_is_faster(when: str) -> None:
+def test_overlapped_it_makes_no_difference_which_of_both_is_faster(
+    when: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     beside, one_by_one = (build(create_collector__overlapped=True) for _ in range(2))
-    one_by_one.collector._thread = Executor(when)
+    monkeypatch.setattr(one_by_one.collector, "_thread", Executor(when))
     turns = [[tuple(turn[:2]) for turn in run(parts, 300)] for parts in (beside, one_by_one)]
     assert turns[0] == turns[1]
     assert weights_sha256(beside.agent.q_network.variables) == weights_sha256(
@@ -184,9 +192,9 @@ def test_overlapped_the_policy_acts_as_the_network_was_when_the_turn_began() -> 
         assert weights_sha256(parts.agent.q_network.variables) != expected
 
 
-def test_training_that_fails_leaves_nothing_playing() -> None:
+def test_training_that_fails_leaves_nothing_playing(monkeypatch: pytest.MonkeyPatch) -> None:
     parts = build(create_collector__overlapped=True)
-    parts.learner.train = lambda train_steps: 1 / 0
+    monkeypatch.setattr(parts.learner, "train", lambda train_steps: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         list(run(parts, 300))
     rows = parts.replay_buffer.rows_added
@@ -202,3 +210,41 @@ def test_another_seed_gives_other_weights_from_the_start_and_to_the_end() -> Non
         list(run(parts, 100))
         weights.append(weights_sha256(parts.agent.q_network.variables))
     assert len(set(weights)) == 4
+
+
+@pytest.mark.parametrize(
+    ("limit", "spoil", "reason"),
+    [
+        (1e4, np.nan, "action values or targets are no finite numbers"),
+        (1e4, np.inf, "action values or targets are no finite numbers"),
+        (5.0, 1e3, r"action values reach [\d.,e+]+, beyond create_agent\.q_value_limit"),
+    ],
+)
+def test_training_that_diverges_stops_before_the_step_and_keeps_its_batch(
+    limit: float, spoil: float, reason: str, tmp_path: Path
+) -> None:
+    parts = build(
+        create_agent__q_value_limit=limit, create_agent__target_update_period_train_steps=20
+    )
+    turns = run(parts, 300)
+    while int(parts.agent.train_step_counter) < 12:
+        next(turns)
+    # What the next turn trains on is known: the counters decide it.
+    sound = [variable.numpy() for variable in parts.agent.q_network.variables]
+    bias = parts.agent.q_network.variables[-1]
+    bias.assign(tf.fill(bias.shape, spoil))
+    with pytest.raises(Divergence) as caught:
+        next(turns)
+    divergence = caught.value
+    assert divergence.train_step == 13 == int(parts.agent.train_step_counter) + 1
+    assert re.fullmatch(reason, divergence.reason)
+    for variable, before in zip(parts.agent.q_network.variables[:-1], sound, strict=False):
+        np.testing.assert_array_equal(variable.numpy(), before)
+    written = np.load(divergence.write(RunDirectory(tmp_path)))
+    parts.replay_buffer.samples_drawn.assign(3)
+    expected = parts.replay_buffer.sample_transitions(16)
+    np.testing.assert_array_equal(written["observation"], expected[0].observation[:4])
+    np.testing.assert_array_equal(written["next_observation"], expected[2].observation[:4])
+    np.testing.assert_array_equal(written["action"], expected[1][:4])
+    np.testing.assert_array_equal(written["reward"], expected[2].reward[:4])
+    assert written["q_values"].shape[0] == written["targets"].shape[0] == 4

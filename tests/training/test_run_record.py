@@ -357,3 +357,20 @@ def test_every_start_is_noted(run, monkeypatch):
         moment = time.mktime(time.strptime(each["time"][:19], "%Y-%m-%dT%H:%M:%S"))
         assert before <= moment <= after
         assert each["time"][19:] == time.strftime("%z")
+
+
+def test_changes_since_the_last_start_are_named(run, monkeypatch):
+    assert run_record.changes_since_last_start(run) == []
+    start(run)
+    assert run_record.changes_since_last_start(run) == []
+    versions = {**provenance.versions(), "tensorflow": "1.15"}
+    monkeypatch.setattr(provenance, "versions", lambda: versions)
+    now = provenance.machine()
+    monkeypatch.setattr(provenance, "machine", lambda: {**now, "cores": 1024})
+    before = json.loads(run.run_json.read_text())["starts"][-1]
+    assert run_record.changes_since_last_start(run) == [
+        f"tensorflow '{before['versions']['tensorflow']}' there, '1.15' here",
+        f"cores {before['machine']['cores']} there, 1024 here",
+    ]
+    start(run)
+    assert run_record.changes_since_last_start(run) == []

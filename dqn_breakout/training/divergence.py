@@ -1,0 +1,48 @@
+"""What is kept when training fails: the batch it failed on, to be looked at."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import numpy as np
+
+from dqn_breakout.run_directory import RunDirectory, write_atomically
+
+
+class Divergence(Exception):
+    """A train step had a loss that is not finite, or an action value out of bounds.
+
+    Attributes:
+        train_step: Number of the step that failed, from 1.
+        batch: What it was to learn from: `observation` and `next_observation`, uint8
+            `(B, height, width, S)`; `action`; unclipped `reward`; `discount`; `q_values`, float32
+            `(B, actions)`, of the network as the step found it; `targets`, float32 `(B,)`.
+    """
+
+    def __init__(self, train_step: int, batch: dict[str, np.ndarray]):
+        """Describes the step; see the class."""
+        super().__init__(f"training diverged at train step {train_step:,}")
+        self.train_step = train_step
+        self.batch = batch
+
+    @property
+    def reason(self) -> str:
+        """What was out of bounds."""
+        q_values, targets = self.batch["q_values"], self.batch["targets"]
+        if not (np.isfinite(q_values).all() and np.isfinite(targets).all()):
+            return "action values or targets are no finite numbers"
+        largest = float(np.abs(q_values).max())
+        return f"action values reach {largest:,.4g}, beyond create_agent.q_value_limit"
+
+    def write(self, run: RunDirectory) -> Path:
+        """Writes the batch as `diverged-train-step-<number>.npz`; returns the file.
+
+        Raises:
+            OSError: It cannot be written.
+        """
+        path = run.path / f"diverged-train-step-{self.train_step}.npz"
+        content = io.BytesIO()
+        np.savez_compressed(content, allow_pickle=False, **self.batch)
+        write_atomically(path, content.getvalue())
+        return path
