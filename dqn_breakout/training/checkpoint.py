@@ -24,9 +24,9 @@ from dqn_breakout.errors import UserError
 from dqn_breakout.replay.frame_replay_buffer import FrameReplayBuffer, FrameRow
 from dqn_breakout.run_directory import RunDirectory
 
-# About 116 MB of frames. While a segment is written, its rows and the compressed file are held;
+# About 29 MB of frames. While a segment is written, its rows and the compressed file are held;
 # while it is read, its decompressed bytes and its rows.
-_SEGMENT_TRANSITIONS = 16_384
+_SEGMENT_TRANSITIONS = 4_096
 # In a checkpoint's counters: how many rows each environment had added to the replay buffer.
 _ROWS = "replay_rows"
 _SEGMENT_NAME = re.compile(r"rows-(\d{12})-(\d{12})\.npz\.lz4")

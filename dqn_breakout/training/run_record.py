@@ -32,6 +32,7 @@ _MAY_CHANGE = (
     "train.evaluation_protocol",
     "train.evaluation_video_seconds",
     "train.go_on_without_checkpoints",
+    "create_replay_buffer.frame_table",
 )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dqn_breakout.replay import compressed_frame_store
@@ -25,10 +25,12 @@ def small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(compressed_frame_store, "_CHUNK_BYTES", 100)
 
 
+@settings(deadline=None, max_examples=30)
 @given(seed=st.integers(0, 2**32 - 1), capacity=st.integers(1, 20))
 def test_what_is_read_is_what_was_written_last(seed: int, capacity: int) -> None:
     rng = np.random.default_rng(seed)
-    store, kept = CompressedFrameStore(SHAPE, capacity), {}
+    store = CompressedFrameStore(SHAPE, capacity)
+    kept: dict[int, np.ndarray] = {}
     for _ in range(30):
         places = rng.integers(0, capacity, rng.integers(1, 6))  # Some of them twice.
         frames = frames_of(rng, len(places))

@@ -667,7 +667,7 @@ def test_a_segment_written_without_arrays_is_an_error_and_not_passed_over(two):
         (lambda segments: segments.pop(SECOND), "has 5 replay rows and should have 10"),
         (lambda segments: segments.clear(), "has 0 replay rows and should have 10"),
         (
-            lambda segments: segments.update({"../summary.json": segments.pop(SECOND)}),
+            lambda segments: segments.update({"rows.npz.lz4": segments.pop(SECOND)}),
             "'rows.npz.lz4' is not the name of a replay segment",
         ),
         (

@@ -1,0 +1,360 @@
+"""Environment steps a second while training, beside peers: python -m benchmarks.throughput --help
+
+All contestants play Breakout without sticky actions, train on the same batch at the same update
+ratio with the same threads, from a full replay memory of the same number of transitions, at the
+final epsilon. Each runs in a process of its own that sleeps while others run. Rounds are
+interleaved, so that a machine whose speed drifts is the same for all.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+import statistics
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from benchmarks import first_gradient_step, processes, report, rounds
+
+_PEERS_PYTHON = processes.ROOT / ".venv-peers" / "bin" / "python"
+_PEERS = ("sb3", "book")
+_SEED = 1
+_EPSILON = 0.01
+# Of all processors' time; where more goes to others, the machine is not idle.
+_BUSY_SHARE = 0.05
+
+
+class Contestant(NamedTuple):
+    """Who runs.
+
+    Attributes:
+        name: In table and JSON.
+        python: The interpreter of its environment.
+        module: What serves it.
+        settings: What it is given.
+    """
+
+    name: str
+    python: str | Path
+    module: str
+    settings: dict[str, Any]
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Measures, writes, prints."""
+    options = _options(arguments)
+    report.check_output(options.output)
+    contestants = _contestants(options)
+    result = report.header("throughput", _settings(options))
+    if options.environments is None:
+        _tell("From the command to the first gradient step ...")
+        result["seconds_to_first_gradient_step"] = first_gradient_step.seconds(
+            options.gin_file, options.gin_bindings
+        )
+    with contextlib.ExitStack() as running:
+        speed = _start_machine_speed(options)
+        running.enter_context(speed)
+        speed.ask(None)
+        children: dict[str, processes.OwnProcess] = {}
+        facts: dict[str, dict[str, Any]] = {}
+        for contestant in contestants:
+            _tell(f"{contestant.name}: filling {options.replay_transitions:,} transitions ...")
+            child = processes.start(*contestant)
+            children[contestant.name] = running.enter_context(child)
+            facts[contestant.name] = child.ask(None)
+        ours = facts[contestants[0].name]
+        sample_flops = rounds.flops_per_sample(ours["forward_flops"], ours["first_layer_flops"])
+        measured = _run_rounds(options, children, facts, speed, sample_flops)
+        if options.environments is None:
+            emulator = speed.ask("emulator", num_environments=ours["num_environments"])
+            result["emulator_env_steps_per_second"] = emulator["env_steps_per_second"]
+            result["random_fill_env_steps_per_second"] = ours["random_fill_env_steps_per_second"]
+    result["versions"] |= {name: fact["versions"] for name, fact in facts.items() if name in _PEERS}
+    result["contestants"] = {
+        name: {key: value for key, value in fact.items() if key != "versions"}
+        for name, fact in facts.items()
+    }
+    result["env_steps_per_second"] = rounds.medians(measured, "env_steps_per_second")
+    result["floor"] = {
+        "formula": rounds.FLOOR_FORMULA,
+        "flops_per_sample": sample_flops,
+        "matrix_product_flops_per_second": statistics.median(
+            each["matrix_product_flops_per_second"] for each in measured
+        ),
+        "share": rounds.medians(measured, "floor_share"),
+    }
+    if options.environments is None:
+        result["ratios"] = rounds.ratios(measured, options.peers)
+    else:
+        result["environments_curve"] = [
+            {
+                "num_environments": number,
+                "env_steps_per_second": result["env_steps_per_second"][_curve_name(number)],
+                "floor_share": result["floor"]["share"][_curve_name(number)],
+            }
+            for number in options.environments
+        ]
+    result["rounds"] = measured
+    print(_shown(result))
+    report.write(options.output, result)
+    return 0
+
+
+def _options(arguments: Sequence[str]) -> argparse.Namespace:
+    parser = report.ArgumentParser(
+        prog="python -m benchmarks.throughput", description=__doc__.partition("\n")[0]
+    )
+    parser.add_argument("--rounds", type=report.positive_int, default=3, help="rounds of each")
+    parser.add_argument(
+        "--seconds", type=report.positive_seconds, default=30.0, help="timed seconds of a round"
+    )
+    parser.add_argument("--output", type=Path, help="JSON file for all numbers")
+    parser.add_argument("--batch_size", type=report.positive_int, default=32, help="of an update")
+    parser.add_argument(
+        "--env_steps_per_update", type=report.positive_int, default=4, help="the update ratio"
+    )
+    parser.add_argument(
+        "--threads", type=_threads, default=None, help="processor cores to use; None for all"
+    )
+    parser.add_argument(
+        "--peers", type=_peers, default=list(_PEERS), help="names with commas between, or 'none'"
+    )
+    parser.add_argument(
+        "--replay_transitions",
+        type=report.positive_int,
+        default=20_000,
+        help="capacity of each replay memory, filled before anything is timed",
+    )
+    parser.add_argument(
+        "--environments",
+        type=_environments,
+        default=None,
+        help="only this project, with each of these numbers of environments: 1,2,4,8,16,32",
+    )
+    parser.add_argument(
+        "--gin_file",
+        action="append",
+        help="this project's gin file (breakout.gin); may be repeated",
+    )
+    parser.add_argument(
+        "--gin_bindings", action="append", default=[], help="a binding of this project's"
+    )
+    parser.add_argument(
+        "--peers_python", type=Path, default=_PEERS_PYTHON, help="interpreter that has SB3"
+    )
+    options = parser.parse_args(arguments)
+    options.gin_file = options.gin_file or ["breakout.gin"]
+    if options.replay_transitions <= options.batch_size:
+        parser.error(
+            f"argument --replay_transitions: needs more than a batch of {options.batch_size}, but "
+            f"is {options.replay_transitions}"
+        )
+    if options.environments is not None:
+        options.peers = []
+    if "sb3" in options.peers and not os.access(options.peers_python, os.X_OK):
+        parser.error(
+            f"there is no {options.peers_python} to run sb3 with; `make bench` sets it up, and "
+            "--peers=book leaves it out"
+        )
+    return options
+
+
+def _threads(text: str) -> int:
+    threads = report.positive_int(text)
+    cores = os.cpu_count() or 1
+    if threads > cores:
+        raise argparse.ArgumentTypeError(f"is {threads}, but this machine has {cores} cores")
+    return threads
+
+
+def _peers(text: str) -> list[str]:
+    if text == "none":
+        return []
+    names = list(dict.fromkeys(text.split(",")))
+    for name in names:
+        if name not in _PEERS:
+            raise argparse.ArgumentTypeError(
+                f"knows {' and '.join(_PEERS)}, but not {name!r}; give names with commas between, "
+                "or none"
+            )
+    return names
+
+
+def _environments(text: str) -> list[int]:
+    return list(dict.fromkeys(report.positive_int(number) for number in text.split(",")))
+
+
+def _settings(options: argparse.Namespace) -> dict[str, Any]:
+    return {
+        "game": "Breakout",
+        "sticky_action_probability": 0.0,
+        "epsilon": _EPSILON,
+        "rounds": options.rounds,
+        "seconds": options.seconds,
+        "batch_size": options.batch_size,
+        "env_steps_per_update": options.env_steps_per_update,
+        "threads": options.threads or os.cpu_count(),
+        "peers": options.peers,
+        "replay_transitions": options.replay_transitions,
+        "environments": options.environments,
+        "gin_file": options.gin_file,
+        "gin_bindings": options.gin_bindings,
+        "seed": _SEED,
+    }
+
+
+def _contestants(options: argparse.Namespace) -> list[Contestant]:
+    """This project first, once or for each number of environments; then the peers."""
+    shared = {
+        "batch_size": options.batch_size,
+        "env_steps_per_update": options.env_steps_per_update,
+        "replay_transitions": options.replay_transitions,
+        "threads": options.threads,
+        "seed": _SEED,
+    }
+    same_for_all = [
+        "create_environment.game = 'Breakout'",
+        "create_environment.sticky_action_probability = 0.0",
+        f"create_agent.epsilon_initial = {_EPSILON}",
+        f"create_agent.epsilon_final = {_EPSILON}",
+        f"create_replay_buffer.capacity_transitions = {options.replay_transitions}",
+        f"create_collector.random_fill_env_steps = {options.replay_transitions}",
+        f"create_learner.batch_size = {options.batch_size}",
+        f"create_learner.env_steps_per_train_step = {options.env_steps_per_update}",
+    ]
+
+    def this_project(name: str, *bindings: str) -> Contestant:
+        settings = {
+            **shared,
+            "gin_files": options.gin_file,
+            "gin_bindings": [*same_for_all, *bindings, *options.gin_bindings],
+        }
+        return Contestant(name, sys.executable, "benchmarks.this_project", settings)
+
+    if options.environments is not None:
+        return [
+            this_project(_curve_name(number), f"create_environment.num_environments = {number}")
+            for number in options.environments
+        ]
+    pythons = {"sb3": options.peers_python, "book": sys.executable}
+    return [
+        this_project(rounds.OURS),
+        *(
+            Contestant(name, pythons[name], f"benchmarks.peers.{name}", shared)
+            for name in options.peers
+        ),
+    ]
+
+
+def _curve_name(num_environments: int) -> str:
+    return f"{num_environments} environments" if num_environments > 1 else "1 environment"
+
+
+def _start_machine_speed(options: argparse.Namespace) -> processes.OwnProcess:
+    settings = {"threads": options.threads, "seed": _SEED}
+    return processes.start("machine_speed", sys.executable, "benchmarks.machine_speed", settings)
+
+
+def _run_rounds(
+    options: argparse.Namespace,
+    children: dict[str, processes.OwnProcess],
+    facts: dict[str, dict[str, Any]],
+    speed: processes.OwnProcess,
+    sample_flops: int,
+) -> list[dict[str, Any]]:
+    measured = []
+    peak_before = speed.ask("peak")["flops_per_second"]
+    for number in range(options.rounds):
+        for place, name in enumerate(rounds.order(list(children), number), 1):
+            others = processes.machine_cpu_seconds() - children[name].cpu_seconds()
+            started = time.monotonic()
+            answer = children[name].ask("round", seconds=options.seconds)
+            others = processes.machine_cpu_seconds() - children[name].cpu_seconds() - others
+            others_share = others / (time.monotonic() - started) / (os.cpu_count() or 1)
+            peak_after = speed.ask("peak")["flops_per_second"]
+            rounds.check_update_ratio(
+                name,
+                answer["env_steps"],
+                answer["updates"],
+                options.env_steps_per_update,
+                facts[name]["env_steps_per_iteration"],
+            )
+            # The better of both: neighbours on a shared machine only ever take away.
+            peak = max(peak_before, peak_after)
+            peak_before = peak_after
+            updates_per_second = answer["updates"] / answer["seconds"]
+            entry = {
+                "round": number + 1,
+                "place": place,
+                "contestant": name,
+                **answer,
+                "env_steps_per_second": answer["env_steps"] / answer["seconds"],
+                "updates_per_second": updates_per_second,
+                "matrix_product_flops_per_second": peak,
+                "floor_share": rounds.floor_share(
+                    updates_per_second, options.batch_size, sample_flops, peak
+                ),
+                "others_processor_share": others_share,
+            }
+            measured.append(entry)
+            _tell(
+                f"Round {number + 1} of {options.rounds}, {name}: "
+                f"{entry['env_steps_per_second']:,.0f} environment steps a second"
+            )
+            if others_share > _BUSY_SHARE:
+                _tell(
+                    f"  This machine is not idle: {others_share:.0%} of its processors' time went "
+                    "elsewhere, and the numbers will not hold."
+                )
+    return measured
+
+
+def _shown(result: dict[str, Any]) -> str:
+    """The result as a table and a few sentences."""
+    speeds, shares = result["env_steps_per_second"], result["floor"]["share"]
+    ratio = result.get("ratios", {})
+    rows = [
+        (
+            name,
+            f"{speed:,.0f}",
+            f"{min(values):,.0f} to {max(values):,.0f}",
+            f"{shares[name]:.0%}",
+            f"{ratio[name]:.2f}" if name in ratio else None,
+        )
+        for name, speed in speeds.items()
+        if (values := rounds.speeds(result["rounds"], name))
+    ]
+    columns = ("contestant", "env steps/s", "over rounds", "of fp32 floor", "ours / theirs")
+    width = len(columns) if ratio else len(columns) - 1
+    machine, settings = result["machine"], result["settings"]
+    lines = [
+        "",
+        f"{machine['processor']}, {settings['threads']} of {machine['cores']} cores; batch "
+        f"{settings['batch_size']}, one update every {settings['env_steps_per_update']} "
+        f"environment steps; rounds: {settings['rounds']} of {settings['seconds']:g} s, medians",
+        "",
+        report.table(columns[:width], [row[:width] for row in rows]),
+        "",
+        f"Matrix product (fp32): {result['floor']['matrix_product_flops_per_second'] / 1e9:,.0f} "
+        f"GFLOP/s; {result['floor']['flops_per_sample'] / 1e6:.1f} MFLOP a sample",
+    ]
+    if "seconds_to_first_gradient_step" in result:
+        lines += [
+            f"Random fill: {result['random_fill_env_steps_per_second']:,.0f} environment steps/s; "
+            f"the emulator alone: {result['emulator_env_steps_per_second']:,.0f}",
+            "From the command to the first gradient step: "
+            f"{result['seconds_to_first_gradient_step']:.1f} s",
+        ]
+    return "\n".join(lines)
+
+
+def _tell(sentence: str) -> None:
+    print(sentence, file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    report.run(main)

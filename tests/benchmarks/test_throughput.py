@@ -1,0 +1,64 @@
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from benchmarks import throughput
+from dqn_breakout.errors import UserError
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["--rounds=0"], "--rounds: needs a whole number of 1 or more, but is '0'"),
+        (["--rounds=x"], "--rounds: needs a whole number of 1 or more, but is 'x'"),
+        (["--seconds=nan"], "--seconds: needs seconds above 0"),
+        (["--seconds=-1"], "--seconds: needs seconds above 0"),
+        (["--batch_size=2.5"], "--batch_size: needs a whole number"),
+        (["--env_steps_per_update=0"], "--env_steps_per_update: needs a whole number"),
+        (["--threads=100000"], "but this machine has"),
+        (["--peers=sb3,cleanrl"], "knows sb3 and book, but not 'cleanrl'"),
+        (["--environments=1,,4"], "--environments: needs a whole number of 1 or more"),
+        (["--replay_transitions=32"], "needs more than a batch of 32"),
+        (["--round=3"], "unrecognized arguments: --round=3"),
+        (["more"], "unrecognized arguments: more"),
+        (["--peers_python=/nowhere/python"], "no /nowhere/python to run sb3 with; `make bench`"),
+    ],
+)
+def test_a_wrong_argument_is_one_sentence(arguments: list[str], sentence: str) -> None:
+    with pytest.raises(UserError) as error:
+        throughput.main([*arguments])
+    message = error.value.message.lower()
+    assert sentence.lower() in message
+    assert "\n" not in message
+    assert message.endswith(("see --help.",))
+
+
+def test_the_output_is_checked_before_anything_runs(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="cannot be written"):
+        throughput.main(["--peers=none", f"--output={tmp_path}/nowhere/result.json"])
+
+
+def test_all_play_and_train_by_the_same_numbers() -> None:
+    options = throughput._options(
+        ["--batch_size=8", "--env_steps_per_update=2", "--peers=book", "--gin_bindings=a.b = 1"]
+    )
+    ours, book = throughput._contestants(options)
+    assert book.settings["batch_size"] == 8
+    assert book.settings["env_steps_per_update"] == 2
+    bindings = ours.settings["gin_bindings"]
+    assert "create_learner.batch_size = 8" in bindings
+    assert "create_learner.env_steps_per_train_step = 2" in bindings
+    assert "create_environment.sticky_action_probability = 0.0" in bindings
+    assert bindings[-1] == "a.b = 1", "the user's binding wins"
+
+
+def test_the_curve_runs_this_project_alone() -> None:
+    options = throughput._options(["--environments=1,16,1", f"--peers_python={os.devnull}"])
+    contestants = throughput._contestants(options)
+    assert [each.name for each in contestants] == ["1 environment", "16 environments"]
+    for contestant, number in zip(contestants, (1, 16), strict=True):
+        binding = f"create_environment.num_environments = {number}"
+        assert binding in contestant.settings["gin_bindings"]
