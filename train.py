@@ -8,6 +8,7 @@ from pathlib import Path
 
 from absl import app, flags
 
+from dqn_breakout import command_line
 from dqn_breakout.errors import UserError
 
 FLAGS = flags.FLAGS
@@ -57,4 +58,4 @@ def main(arguments: Sequence[str]) -> None:
 
 
 if __name__ == "__main__":
-    app.run(main)
+    app.run(main, flags_parser=command_line.parse)

@@ -181,11 +181,18 @@ def train(
         env_steps = parts.metrics.env_steps
         meter = ProgressMeter(parts.agent, parts.metrics, parts.replay_buffer, fill)
 
-        def save(row: Row) -> Row:
+        def save(row: Row, evaluation_due: bool = False) -> Row:
             started = time.monotonic()
             summary = _summary(parts, row, meter.overall_env_steps_per_second)
+            counters = {
+                "env_steps": row.env_steps,
+                "train_steps": row.train_steps,
+                # What follows a checkpoint and would be missing if the process died before it.
+                "row": row.as_dict(),
+                "evaluation_due": evaluation_due,
+            }
             try:
-                checkpointer.save({key: summary[key] for key in ("env_steps", "train_steps")})
+                checkpointer.save(counters)
                 write_json(run.summary_json, summary)
             except OSError as error:
                 if not go_on_without_checkpoints:
@@ -196,13 +203,19 @@ def train(
                 )
             return dataclasses.replace(row, checkpoint_seconds=time.monotonic() - started)
 
-        if env_steps >= total_env_steps:
-            if not run.summary_json.exists():
-                save(meter.row())
-            print(console.end(run, env_steps, None), file=sys.stderr)
-            return 0
         game = config.value("create_environment.game")
         try:
+            metrics_file = hooks.MetricsFileHook(run, env_steps)
+            lost_row, evaluation_lost = None, False
+            if env_steps > metrics_file.last_env_steps:
+                lost_row = Row.from_dict(checkpointer.restored_counters.get("row"))
+            if checkpointer.restored_counters.get("evaluation_due") is True:
+                evaluation_lost = not run.evaluation_json(env_steps).exists()
+            if env_steps >= total_env_steps and lost_row is None and not evaluation_lost:
+                if not run.summary_json.exists():
+                    save(meter.row())
+                print(console.end(run, env_steps, None), file=sys.stderr)
+                return 0
             changes = run_record.changes_since_last_start(run)
             if changes:
                 print(
@@ -228,24 +241,30 @@ def train(
                 )
                 if evaluation_video_seconds
                 else None,
-                evaluation_period_env_steps,
-                env_steps,
                 meter.pause,
             )
             row_hooks: list[hooks.Hook] = [
                 console.ConsoleHook(total_env_steps, env_steps),
                 hooks.TensorBoardHook(run),
-                hooks.MetricsFileHook(run, env_steps),
+                metrics_file,
             ]
             log_period = hooks.Period(log_period_env_steps, env_steps)
             save_period = hooks.Period(checkpoint_period_env_steps, env_steps)
+            evaluation_period = hooks.Period(evaluation_period_env_steps, env_steps)
             turns = iterations(
                 parts.collector, parts.learner, lambda: parts.metrics.env_steps, total_env_steps
             )
             with contextlib.ExitStack() as closing:
-                for hook in [*row_hooks, evaluation_hook]:
+                closing.callback(evaluation_hook.close)
+                for hook in row_hooks:
                     closing.callback(hook.close)
-                for iteration in turns:
+                if lost_row is not None:
+                    for hook in row_hooks:
+                        hook.on_row(lost_row)
+                if evaluation_lost:
+                    evaluation_hook.evaluate(env_steps)
+                # An evaluation that was cut short is still due: no turn may follow.
+                for iteration in turns if stop.received is None else ():
                     meter.add(iteration)
                     if not go_on_without_checkpoints:
                         checkpointer.write_ahead()
@@ -256,17 +275,21 @@ def train(
                     stopping = stop.received is not None
                     last = iteration.env_steps >= total_env_steps or stopping
                     log_due = log_period.due(iteration.env_steps)
-                    save_due = save_period.due(iteration.env_steps) or last
+                    evaluation_due = evaluation_period.due(iteration.env_steps)
+                    save_due = save_period.due(iteration.env_steps) or last or evaluation_due
                     if log_due or save_due:
                         row = meter.row()
                         # First what must not be lost, then what only shows it.
                         if save_due:
-                            row = save(row)
+                            row = save(row, evaluation_due)
                         for hook in row_hooks:
                             hook.on_row(row)
                     if stopping:
                         break
-                    evaluation_hook.on_iteration(iteration)
+                    if evaluation_due:
+                        evaluation_hook.evaluate(iteration.env_steps)
+                        if stop.received is not None:
+                            break
         except Divergence as divergence:
             path = divergence.write(run)
             raise UserError(

@@ -40,6 +40,10 @@ class RunDirectory:
         self.videos = self.path / "videos"
         self.evaluations = self.path / "evaluations"
 
+    def evaluation_json(self, env_steps: int) -> Path:
+        """Where the scores of the evaluation at so many environment steps are."""
+        return self.evaluations / f"{env_steps:012d}.json"
+
     def create(self) -> None:
         """Makes the directory and checks that it can be written.
 

@@ -30,22 +30,38 @@ class RMSprop(tf_keras.optimizers.legacy.RMSprop):
         super().__init__(name="RMSprop", **arguments)
         self._epsilon_inside_root = epsilon_inside_root
         self._compiled = compiled
-        # Traced and compiled once, however many train steps a graph holds.
-        self._update: Any = None
+        # Traced and compiled once, however many train steps a graph holds: the places of the
+        # variables that are updated together, and their update.
+        self._updates: list[tuple[list[int], Any]] = []
 
     def apply_gradients(self, grads_and_vars: Any, *arguments: Any, **named: Any) -> Any:
         """See Keras; compiled, one pass over weights and running means instead of a dozen."""
         if not self._compiled:
             return super().apply_gradients(grads_and_vars, *arguments, **named)
         gradients, variables = zip(*grads_and_vars, strict=True)
-        if self._update is None:
+        if not self._updates:
             self._create_all_weights(variables)
+            # Most weights are those of one layer, whose gradient is known long before those of the
+            # layers below it: updated alone, it need not wait for them.
+            sizes = [variable.shape.num_elements() for variable in variables]
+            largest = sizes.index(max(sizes))
+            rest = [place for place in range(len(sizes)) if place != largest]
+            self._updates = [
+                (places, self._compiled_update([variables[place] for place in places]))
+                for places in ([largest], rest)
+                if places
+            ]
+        for places, update in self._updates:
+            update(*(gradients[place] for place in places))
+        return self.iterations.assign_add(1)
 
-            def update(*gradients: Any) -> None:
-                super(RMSprop, self).apply_gradients(zip(gradients, variables, strict=True))
+    def _compiled_update(self, variables: list[tf.Variable]) -> Any:
+        def update(*gradients: Any) -> None:
+            state = self._prepare(variables)
+            for gradient, variable in zip(gradients, variables, strict=True):
+                self._resource_apply_dense(gradient, variable, apply_state=state)
 
-            self._update = tf.function(update, jit_compile=True, autograph=False)
-        return self._update(*gradients)
+        return tf.function(update, jit_compile=True, autograph=False)
 
     def _resource_apply_dense(self, grad: Any, var: Any, apply_state: Any = None) -> Any:
         coefficients = (apply_state or {})[(var.device, var.dtype.base_dtype)]

@@ -43,8 +43,11 @@ class Staging:
             InvalidArgumentError: There is no room left.
         """
         place = self._count.assign_add(1) - 1
+        # Whole rows are copied as they are; slices of five dimensions would go pixel by pixel.
         tf.nest.map_structure(
-            lambda stored, values: stored[place].assign(values), self._stored, trajectory
+            lambda stored, values: stored.scatter_update(tf.IndexedSlices(values, place)),
+            self._stored,
+            trajectory,
         )
 
     @tf.function(autograph=False)
@@ -53,7 +56,9 @@ class Staging:
         count = tf.identity(self._count)
 
         def hand_on(place: tf.Tensor) -> tuple[tf.Tensor]:
-            self._observer(tf.nest.map_structure(lambda stored: stored[place], self._stored))
+            self._observer(
+                tf.nest.map_structure(lambda stored: stored.sparse_read(place), self._stored)
+            )
             return (place + 1,)
 
         tf.while_loop(lambda place: place < count, hand_on, [0], parallel_iterations=1)

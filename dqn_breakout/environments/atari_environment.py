@@ -16,6 +16,7 @@ from tf_agents.trajectories import time_step as ts
 
 from dqn_breakout import seeding
 from dqn_breakout.environments.games import Games, GamesStep
+from dqn_breakout.errors import UserError
 
 # A game's emulator is seeded anew, at the end of a game, once this many environment steps have
 # passed since the last seeding. That bounds the actions that `get_state` must record; a shorter
@@ -131,7 +132,11 @@ class AtariEnvironment(py_environment.PyEnvironment):
 
         Args:
             state: What `get_state` returned, from games of the same kind, number and seed.
+
+        Raises:
+            UserError: It is no such state.
         """
+        self._check_state(state)
         everyone = np.arange(self.batch_size)
         lengths = state["lengths"]
         logs = np.split(state["actions"].astype(np.int32), np.cumsum(lengths)[:-1])
@@ -148,6 +153,29 @@ class AtariEnvironment(py_environment.PyEnvironment):
                 actions = [log[len(log) - offset] if len(log) >= offset else 0 for log in logs]
                 time_step = self._advance(np.array(actions, np.int32))
         self._current_time_step = time_step
+
+    def _check_state(self, state: dict[str, np.ndarray]) -> None:
+        """Refuses what these games could not have given; it may come from a stranger."""
+        expected = {"seedings": np.int64, "actions": np.uint8, "lengths": np.int64}
+        sound = all(
+            name in state and state[name].dtype == dtype and state[name].ndim == 1
+            for name, dtype in expected.items()
+        )
+        if sound:
+            seedings, actions, lengths = (state[name] for name in expected)
+            sound = (
+                len(seedings) == len(lengths) == self.batch_size
+                and bool((seedings >= 0).all())
+                and all(0 <= length <= actions.size for length in lengths.tolist())
+                # Python's numbers do not overflow.
+                and sum(lengths.tolist()) == actions.size
+                and bool((actions <= int(self._action_spec.maximum)).all())
+            )
+        if not sound:
+            raise UserError(
+                "The checkpoint does not hold the state of these games. Go on from another "
+                "checkpoint, or start anew in another --run_dir."
+            )
 
     def _reset(self) -> ts.TimeStep:
         self._seedings += 1

@@ -38,6 +38,9 @@ class RunCheckpointer:
     The newest checkpoints stay on disk, as many as `keep` says. A damaged one is not among them: it
     is left alone, to be mended by hand, until the run has a newer sound one, or writes that very
     one anew; then it goes as all older ones do.
+
+    Attributes:
+        restored_counters: Those of the checkpoint that the run was restored from, if it was.
     """
 
     def __init__(
@@ -56,6 +59,7 @@ class RunCheckpointer:
         self._collector = collector
         self._metrics = metrics
         self._keep = keep
+        self.restored_counters: dict[str, Any] = {}
         self._segments: dict[str, Mapping[str, Any]] = {}
         self._damaged: set[Path] = set()
         self._step = max(1, _SEGMENT_TRANSITIONS // replay_buffer.num_environments)
@@ -85,7 +89,7 @@ class RunCheckpointer:
         """Writes a checkpoint: new replay rows first, then the rest.
 
         Args:
-            counters: Counts to record; must hold `env_steps`.
+            counters: Counts and whatever else the manifest should say; must hold `env_steps`.
 
         Raises:
             OSError: It could not be written; earlier checkpoints are sound.
@@ -125,7 +129,8 @@ class RunCheckpointer:
             UserError: There are checkpoints, but none is sound, or the newest sound one is of
                 another network or replay buffer. Nothing is deleted.
         """
-        for folder in (self._run.path, self._run.checkpoints, self._run.replay):
+        run = self._run
+        for folder in (run.path, run.checkpoints, run.replay, run.evaluations):
             checkpoint_files.sweep(folder)
         damage: list[str] = []
         found = checkpoint_files.checkpoints(self._run.checkpoints)
@@ -171,6 +176,7 @@ class RunCheckpointer:
             for name, variable in variables.items():
                 variable.assign(arrays[name])
         self._segments = dict(checkpoint.manifest["segments"])
+        self.restored_counters = checkpoint.counters
         self._collector.set_state(groups["environment"])
 
     def _check_segment_names(self, checkpoint: Checkpoint) -> None:

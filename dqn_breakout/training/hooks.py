@@ -91,17 +91,23 @@ class TensorBoardHook:
 
 
 class MetricsFileHook:
-    """Every row as a line of `metrics.jsonl`, for plots and scripts."""
+    """Every row as a line of `metrics.jsonl`, for plots and scripts.
+
+    Attributes:
+        last_env_steps: Environment steps of the last row in the file; -1 where there is none.
+    """
 
     def __init__(self, run: RunDirectory, env_steps: int):
         """Goes on after `env_steps`: rows of work that was lost with a crash are dropped."""
         self._path = run.metrics_jsonl
+        self.last_env_steps = -1
         if self._path.exists():
-            kept = [
-                line
-                for line in self._path.read_text().splitlines()
-                if (number := _env_steps_of(line)) is not None and number <= env_steps
-            ]
+            kept = []
+            for line in self._path.read_text(errors="replace").splitlines():
+                number = _env_steps_of(line)
+                if number is not None and number <= env_steps:
+                    kept.append(line)
+                    self.last_env_steps = number
             temporary = self._path.with_suffix(".jsonl.tmp")
             temporary.write_text("".join(line + "\n" for line in kept))
             os.replace(temporary, self._path)
@@ -113,21 +119,20 @@ class MetricsFileHook:
         """Appends the row."""
         with open(self._path, "a") as file:
             file.write(json.dumps(row.as_dict()) + "\n")
+        self.last_env_steps = row.env_steps
 
     def close(self) -> None:
         """Nothing is open between rows."""
 
 
 class EvaluationHook:
-    """Plays evaluation games now and then; leaves scores in TensorBoard and JSON, and a video."""
+    """Plays evaluation games; leaves scores in TensorBoard and JSON, and a video."""
 
     def __init__(
         self,
         run: RunDirectory,
         evaluate: Callable[[], dict[str, Any]],
         record: Callable[[Path], Any] | None,
-        period_env_steps: int,
-        env_steps: int,
         pause: Callable[[float], None],
     ):
         """Prepares the first evaluation.
@@ -136,34 +141,30 @@ class EvaluationHook:
             run: Where results go.
             evaluate: Plays the games and returns the scores.
             record: Records a game as a video file; None for no videos.
-            period_env_steps: Environment steps between evaluations.
-            env_steps: Where the run stands.
             pause: Is told how many seconds an evaluation took.
         """
         self._run = run
         self._evaluate = evaluate
         self._record = record
-        self._period = Period(period_env_steps, env_steps)
         self._pause = pause
         self._writer = tf.summary.create_file_writer(str(run.eval_events))
 
-    def on_iteration(self, iteration: Iteration) -> None:
-        """Evaluates when a period has passed; leaves it undone where a stop was asked for."""
-        if self._period.due(iteration.env_steps):
-            started = time.monotonic()
-            try:
-                self._run_evaluation(iteration.env_steps)
-            except Stopped:
-                tell(f"The evaluation at {iteration.env_steps:,} steps was cut short.")
-            self._pause(time.monotonic() - started)
-
-    def on_row(self, row: Row) -> None:
-        """Nothing."""
+    def evaluate(self, env_steps: int) -> None:
+        """Evaluates the network as it is; leaves it undone where a stop was asked for."""
+        started = time.monotonic()
+        try:
+            self._run_evaluation(env_steps)
+        except Stopped:
+            tell(
+                f"The evaluation at {env_steps:,} steps was cut short; it comes when the run goes "
+                "on."
+            )
+        self._pause(time.monotonic() - started)
 
     def _run_evaluation(self, env_steps: int) -> None:
         scores = {"env_steps": env_steps, **self._evaluate()}
         self._run.evaluations.mkdir(exist_ok=True)
-        write_json(self._run.evaluations / f"{env_steps:012d}.json", scores)
+        write_json(self._run.evaluation_json(env_steps), scores)
         with self._writer.as_default(step=env_steps):
             tf.summary.scalar("games/return_mean", float(scores["mean"]))
             tf.summary.scalar("games/return_median", float(scores["median"]))

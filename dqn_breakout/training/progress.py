@@ -45,6 +45,17 @@ class Row:
     wall_seconds: float
     checkpoint_seconds: float | None = None
 
+    @classmethod
+    def from_dict(cls, values: object) -> Row | None:
+        """The row that `as_dict` made a JSON object of; None if it is no such object."""
+        if not isinstance(values, dict) or values.keys() != {
+            field.name for field in dataclasses.fields(cls)
+        }:
+            return None
+        if not all(value is None or type(value) in (int, float) for value in values.values()):
+            return None
+        return cls(**values)
+
     def as_dict(self) -> dict[str, Any]:
         """The row as a JSON object."""
         return dataclasses.asdict(self)

@@ -43,20 +43,34 @@ def locked(run: RunDirectory) -> Iterator[None]:
     Raises:
         UserError: Another process holds it.
     """
-    with open(run.path / ".lock", "a+") as file:
+    try:
+        file = open(run.path / ".lock", "a+b", buffering=0)  # noqa: SIM115  (closed below)
+    except OSError as error:
+        raise _no_lock(run, error) from error
+    with file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             file.seek(0)
-            holder = file.read().strip() or "another process"
+            holder = words.printable(file.read().decode(errors="replace").strip())
+            holder = holder or "another process"
             raise UserError(
                 f"The run directory {run.path} is in use by {holder}. Wait for it, stop it, or "
                 "choose another --run_dir."
             ) from error
-        file.truncate(0)
-        file.write(f"process {os.getpid()} on {platform.node()}")
-        file.flush()
+        try:
+            file.truncate(0)
+            file.write(f"process {os.getpid()} on {platform.node()}".encode())
+        except OSError as error:
+            raise _no_lock(run, error) from error
         yield
+
+
+def _no_lock(run: RunDirectory, error: OSError) -> UserError:
+    return UserError(
+        f"The run directory {run.path} cannot be locked ({error.strerror}). Make room or allow "
+        "writing there, or choose another --run_dir."
+    )
 
 
 def settle_seed(run: RunDirectory, seed: int | None) -> int:

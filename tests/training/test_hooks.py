@@ -208,16 +208,16 @@ class Evaluations:
         path.write_bytes(b"video")
         self.recorded.append(path)
 
-    def hook(self, run: RunDirectory, env_steps: int = 0, video: bool = True) -> EvaluationHook:
+    def hook(self, run: RunDirectory, video: bool = True) -> EvaluationHook:
         record = self.record if video else None
-        return EvaluationHook(run, self.evaluate, record, 250, env_steps, self.paused.append)
+        return EvaluationHook(run, self.evaluate, record, self.paused.append)
 
 
 def test_an_evaluation_leaves_scores_curves_and_a_video(run, capsys):
     evaluations = Evaluations()
     hook = evaluations.hook(run)
-    for env_steps in range(64, 577, 64):
-        hook.on_iteration(Iteration(env_steps, 0, None))
+    for env_steps in (256, 512):
+        hook.evaluate(env_steps)
     hook.close()
     assert evaluations.count == 2
     written = sorted(run.evaluations.iterdir())
@@ -240,37 +240,17 @@ def test_an_evaluation_leaves_scores_curves_and_a_video(run, capsys):
 
 def test_without_a_recorder_there_is_no_video(run):
     hook = Evaluations().hook(run, video=False)
-    hook.on_iteration(Iteration(256, 0, None))
+    hook.evaluate(256)
     hook.close()
     assert len(list(run.evaluations.iterdir())) == 1
     assert not run.videos.exists()
 
 
-def test_rows_are_no_reason_to_evaluate(run):
-    evaluations = Evaluations()
-    hook = evaluations.hook(run)
-    hook.on_row(row(256))
-    hook.close()
-    assert evaluations.count == 0
-
-
-def test_a_resumed_run_does_not_repeat_its_last_evaluation(run):
-    evaluations = Evaluations()
-    hook = evaluations.hook(run, env_steps=256)
-    hook.on_iteration(Iteration(320, 0, None))
-    assert evaluations.count == 0
-    hook.on_iteration(Iteration(512, 0, None))
-    assert evaluations.count == 1
-    hook.close()
-
-
 def test_the_time_of_an_evaluation_is_told_so_that_it_counts_as_no_training(run):
     evaluations = Evaluations(seconds=0.05)
     hook = evaluations.hook(run)
-    hook.on_iteration(Iteration(200, 0, None))
-    assert evaluations.paused == []
     started = time.monotonic()
-    hook.on_iteration(Iteration(1000, 0, None))
+    hook.evaluate(1000)
     passed = time.monotonic() - started
     hook.close()
     (path,) = run.evaluations.iterdir()
@@ -282,12 +262,15 @@ def test_the_time_of_an_evaluation_is_told_so_that_it_counts_as_no_training(run)
 def test_an_evaluation_in_which_a_stop_is_asked_for_is_left_out(run, capsys):
     evaluations = Evaluations(seconds=0.05, evaluation_error=Stopped())
     hook = evaluations.hook(run)
-    hook.on_iteration(Iteration(256, 0, None))
+    hook.evaluate(256)
     hook.close()
     assert evaluations.recorded == []
     assert [path for path in run.path.rglob("*.*") if "tfevents" not in path.name] == []
     assert events(run.eval_events) == {}
-    assert capsys.readouterr() == ("", "The evaluation at 256 steps was cut short.\n")
+    assert capsys.readouterr() == (
+        "",
+        ("The evaluation at 256 steps was cut short; it comes when the run goes on.\n"),
+    )
     # Its time was no training either.
     (paused,) = evaluations.paused
     assert paused >= 0.05
@@ -296,7 +279,7 @@ def test_an_evaluation_in_which_a_stop_is_asked_for_is_left_out(run, capsys):
 def test_a_video_in_which_a_stop_is_asked_for_leaves_the_scores(run):
     evaluations = Evaluations(video_error=Stopped())
     hook = evaluations.hook(run)
-    hook.on_iteration(Iteration(256, 0, None))
+    hook.evaluate(256)
     hook.close()
     assert [path.name for path in run.evaluations.iterdir()] == ["000000000256.json"]
     assert events(run.eval_events)["games/return_mean"] == [(256, 2.5)]
@@ -307,13 +290,13 @@ def test_a_video_in_which_a_stop_is_asked_for_leaves_the_scores(run):
 def test_a_video_that_cannot_be_written_ends_no_training(run, capsys):
     evaluations = Evaluations(video_error=UserError("The video cannot be written: no room."))
     hook = evaluations.hook(run)
-    hook.on_iteration(Iteration(256, 0, None))
+    hook.evaluate(256)
     assert capsys.readouterr().err.splitlines() == [
         "Evaluation at 256 steps: mean return 2.50 of 4 full games (nature protocol)",
         "There is no video of it: The video cannot be written: no room.",
     ]
     evaluations.video_error = None
-    hook.on_iteration(Iteration(512, 0, None))
+    hook.evaluate(512)
     hook.close()
     assert len(list(run.evaluations.iterdir())) == 2
     assert [path.name for path in evaluations.recorded] == ["000000000512.mp4"]
@@ -323,5 +306,5 @@ def test_an_evaluation_that_cannot_be_played_is_not_hidden(run):
     # Scores are asked for: without them the run would look watched and not be.
     hook = Evaluations(evaluation_error=UserError("No such game.")).hook(run)
     with pytest.raises(UserError, match="No such game"):
-        hook.on_iteration(Iteration(256, 0, None))
+        hook.evaluate(256)
     hook.close()

@@ -57,6 +57,7 @@ def build(seed: int = 1, **changes: Any) -> Experiment:
         "create_q_network.dense_units": (6,),
         "create_q_network.conv_layers": (),
         "create_collector.overlapped": False,
+        "create_optimizer.compiled": False,  # To compile takes longer than the rest.
         "create_agent.target_update_period_train_steps": 8,
         "create_agent.epsilon_decay_env_steps": 200,
         "create_replay_buffer.capacity_transitions": 400,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from typing import Any
 
@@ -11,7 +12,7 @@ import tensorflow as tf
 from dqn_breakout.training import progress
 from dqn_breakout.training.learner import LearnerMetrics
 from dqn_breakout.training.loop import Iteration
-from dqn_breakout.training.progress import ProgressMeter
+from dqn_breakout.training.progress import ProgressMeter, Row
 
 
 class Run:
@@ -82,6 +83,7 @@ def test_a_row_holds_where_the_run_stands(run, clock):
         "env_steps_per_second": 50.0,
         "replay_transitions": 150,
         "wall_seconds": 4.0,
+        "checkpoint_seconds": None,
     }
     assert json.loads(json.dumps(row.as_dict())) == row.as_dict()
 
@@ -146,3 +148,20 @@ def test_epsilon_is_one_while_the_random_fill_lasts(run, clock, env_steps, epsil
     gauge = meter(run, fill=100)
     run.env_steps = env_steps
     assert gauge.row().epsilon == epsilon
+
+
+def test_a_row_comes_back_from_its_json_and_nothing_else_does():
+    values = {field.name: 1 for field in dataclasses.fields(Row)} | {"loss": None, "epsilon": 0.5}
+    row = Row.from_dict(json.loads(json.dumps(values)))
+    assert row is not None
+    assert row.as_dict() == values
+    for damaged in (
+        None,
+        7,
+        [],
+        {},
+        {"env_steps": 1},
+        {**values, "more": 1},
+        {**values, "loss": "1"},
+    ):
+        assert Row.from_dict(damaged) is None

@@ -1,0 +1,24 @@
+"""How the commands take their flags."""
+
+from __future__ import annotations
+
+import sys
+
+from absl import app
+
+
+def parse(arguments: list[str]) -> list[str]:
+    """Parses flags; for `app.run(flags_parser=...)`.
+
+    A wrong flag ends the process with exit code 1 and a line that says what is wrong; `--help` ends
+    it with the help.
+
+    Returns:
+        The arguments that are no flags, the program's name first.
+    """
+    try:
+        return app.parse_flags_with_usage(arguments)
+    except ValueError as error:  # What absl itself lets through: --noflag=1.
+        print(f"FATAL Flags parsing error: {error}", file=sys.stderr)
+        print("Pass --helpshort or --helpfull to see help on flags.", file=sys.stderr)
+        sys.exit(1)

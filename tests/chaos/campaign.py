@@ -1,0 +1,94 @@
+"""What the tests of `make chaos` share: cases side by side, a line for each, a file of results."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import multiprocessing
+import os
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+from typing import Any, TypeVar
+
+Case = TypeVar("Case")
+
+
+@dataclasses.dataclass(frozen=True)
+class Result:
+    """What came of one case.
+
+    Attributes:
+        name: The case, so that it can be repeated.
+        faults: What did not hold, a phrase each; empty where all held.
+        told: Numbers and notes for the report.
+    """
+
+    name: str
+    faults: list[str]
+    told: dict[str, Any] = dataclasses.field(default_factory=dict)
+
+
+def arguments(description: str) -> argparse.ArgumentParser:
+    """A parser with the options that every campaign has."""
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="cases at a time")
+    parser.add_argument("--work_dir", type=Path, help="keep the run directories here")
+    parser.add_argument("--output", type=Path, help="write the results here, as JSON")
+    return parser
+
+
+def working_directory(options: argparse.Namespace) -> Path:
+    """Where run directories go; a temporary folder where the user names none."""
+    if options.work_dir is not None:
+        options.work_dir.mkdir(parents=True, exist_ok=True)
+        return Path(options.work_dir)
+    return Path(tempfile.mkdtemp(prefix="chaos-"))
+
+
+def run_all(
+    name: str,
+    cases: Sequence[Case],
+    try_one: Callable[[Case], Result],
+    options: argparse.Namespace,
+    work_dir: Path,
+) -> int:
+    """Tries every case, says what came of it, and writes the results.
+
+    Processes are forked for the cases before there is any thread; `try_one` may fork in its turn.
+
+    Returns:
+        The exit code: 0 where all held, 1 where something did not.
+    """
+    started = time.monotonic()
+    results = []
+    jobs = max(1, min(options.jobs, len(cases)))
+    context = multiprocessing.get_context("fork")
+    with ProcessPoolExecutor(jobs, mp_context=context) as pool:
+        for result in pool.map(try_one, cases):
+            results.append(result)
+            told = ", ".join(f"{key} {value}" for key, value in result.told.items())
+            print(f"{'FAILED' if result.faults else 'held  '} {result.name}: {told}", flush=True)
+            for fault in result.faults:
+                print(f"       {fault}", flush=True)
+    failed = sum(bool(result.faults) for result in results)
+    seconds = time.monotonic() - started
+    print(f"{name}: {len(results) - failed} of {len(results)} held, in {seconds:.0f} s", flush=True)
+    if options.output is not None:
+        options.output.parent.mkdir(parents=True, exist_ok=True)
+        content = {
+            "name": name,
+            "seconds": round(seconds, 1),
+            "cases": [dataclasses.asdict(result) for result in results],
+        }
+        options.output.write_text(json.dumps(content, indent=2) + "\n")
+    if failed:
+        print(f"What they left is in {work_dir}", file=sys.stderr)
+    elif options.work_dir is None:
+        shutil.rmtree(work_dir)
+    return 1 if failed else 0

@@ -1,0 +1,199 @@
+"""Kills training at random moments, again and again, and compares how it ends: to the last bit.
+
+python -m tests.chaos.kill                  50 chains of kills, on both paths
+python -m tests.chaos.kill --seed 17        that one again
+python -m tests.chaos.kill --operations     killed once before each file operation
+"""
+
+from __future__ import annotations
+
+import functools
+import random
+import shutil
+import signal
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from dqn_breakout import checkpoint_files
+from dqn_breakout.run_directory import RunDirectory
+from tests.chaos import campaign, file_operations
+from tests.chaos.campaign import Result
+from tests.chaos.tiny_run import (
+    PATHS,
+    compare,
+    flags,
+    operations,
+    reference,
+    small_segments,
+    weights,
+)
+from tests.chaos.train_process import TrainProcess, warm_up
+
+_MOST_KILLS = 4
+# About as many seconds does a tiny run take, once TensorFlow is imported.
+_SECONDS = 9.0
+_LOOK_AGAIN_SECONDS = 0.0005
+
+
+# --- When a process dies --------------------------------------------------------------------------
+
+
+def at_a_time(life: TrainProcess, run: RunDirectory, chance: random.Random) -> str:
+    """At any time at all, the start included."""
+    seconds = chance.uniform(0.0, _SECONDS)
+    due = time.monotonic() + seconds
+    _kill_when(life, lambda: time.monotonic() >= due)
+    return f"after {seconds:.2f} s"
+
+
+def in_a_checkpoint(life: TrainProcess, run: RunDirectory, chance: random.Random) -> str:
+    """As soon as a temporary name appears in the checkpoints, or a moment later."""
+    before = {path.name for path in checkpoint_files.checkpoints(run.checkpoints)}
+    written = chance.randint(0, 2)
+    moment = chance.choice((0.0, chance.uniform(0.0, 0.02)))
+
+    def half_written() -> bool:
+        try:
+            names = {path.name for path in run.checkpoints.iterdir()}
+        except FileNotFoundError:
+            return False
+        new = {name for name in names if name.isdigit()} - before
+        return len(new) >= written and any(name.endswith(".tmp") for name in names)
+
+    _kill_when(life, half_written, moment)
+    return f"{moment * 1000:.1f} ms into checkpoint {written + 1}"
+
+
+def at_a_row(life: TrainProcess, run: RunDirectory, chance: random.Random) -> str:
+    """Some time after some row was logged: between checkpoints, mostly."""
+    more = chance.randint(1, 8)
+    moment = chance.uniform(0.0, 0.1)
+    rows = _lines(run)
+    _kill_when(life, lambda: _lines(run) >= rows + more, moment)
+    return f"{moment * 1000:.0f} ms after row {more}"
+
+
+def _both(first: Callable[[], None], second: Callable[[], None]) -> Callable[[], None]:
+    def both() -> None:
+        first()
+        second()
+
+    return both
+
+
+def _nothing() -> None:
+    """What a process needs that is as it is."""
+
+
+def _kill_when(life: TrainProcess, due: Callable[[], bool], moment: float = 0.0) -> None:
+    while life.running() and not due():
+        time.sleep(_LOOK_AGAIN_SECONDS)
+    time.sleep(moment)
+    life.signal(signal.SIGKILL)
+
+
+def _lines(run: RunDirectory) -> int:
+    try:
+        return run.metrics_jsonl.read_bytes().count(b"\n")
+    except FileNotFoundError:
+        return 0
+
+
+# --- Chains ---------------------------------------------------------------------------------------
+
+
+def chain(seed: int, work_dir: Path, plain: bool) -> Result:
+    """One run, killed one to four times at moments that `seed` chooses, then left alone."""
+    chance = random.Random(seed)
+    path = ("fast", "book")[seed % 2]
+    # Every other one writes small segments; the run left alone does not.
+    prepare = small_segments if seed // 2 % 2 and not plain else _nothing
+    run = RunDirectory(work_dir / f"kill-{seed}")
+    shutil.rmtree(run.path, ignore_errors=True)
+    kills = []
+    for place in range(chance.randint(1, _MOST_KILLS)):
+        output = work_dir / f"kill-{seed}-{place}.out"
+        how = chance.choice((at_a_time, in_a_checkpoint, at_a_row, None))
+        if how is None and not plain:
+            operation = chance.randint(1, len(operations(path, work_dir)))
+            die = file_operations.killed_at(run.path, operation)
+            life = TrainProcess(flags(path, run), output, prepare=_both(prepare, die))
+            when = f"before operation {operation}"
+        else:
+            life = TrainProcess(
+                flags(path, run), output, plain=plain, prepare=None if plain else prepare
+            )
+            when = (how or at_a_time)(life, run, chance)
+        ended = life.wait()
+        if ended.code == 0:  # It was done before its moment came.
+            when += " (it was done)"
+        elif ended.code != -signal.SIGKILL:
+            return Result(f"--seed {seed}", [f"exit code {ended.code}: {ended.err[-500:]}"])
+        kills.append(when)
+    return _went_on(f"--seed {seed}", path, run, work_dir, kills, plain)
+
+
+def before_operation(operation: int, work_dir: Path, path: str | None = None) -> Result:
+    """One run, killed before its given file operation, then left alone; on each path in turn."""
+    path = path or ("fast", "book")[operation % 2]
+    kind, name = operations(path, work_dir)[operation - 1]
+    run = RunDirectory(work_dir / f"operation-{operation}")
+    shutil.rmtree(run.path, ignore_errors=True)
+    ended = TrainProcess(
+        flags(path, run),
+        work_dir / f"operation-{operation}.out",
+        prepare=file_operations.killed_at(run.path, operation),
+    ).wait()
+    if ended.code != -signal.SIGKILL:
+        return Result(f"--operation {operation}", [f"exit code {ended.code}: {ended.err[-500:]}"])
+    return _went_on(
+        f"--operation {operation}", path, run, work_dir, [f"before {kind} {name}"], False
+    )
+
+
+def _went_on(
+    name: str, path: str, run: RunDirectory, work_dir: Path, kills: list[str], plain: bool
+) -> Result:
+    """The last start of a chain, and how its end compares with that of the run left alone."""
+    faults = []
+    ended = TrainProcess(flags(path, run), work_dir / f"{run.path.name}.out", plain=plain).wait()
+    told: dict[str, Any] = {"path": path, "killed": "; ".join(kills)}
+    if ended.code != 0:
+        return Result(name, [f"exit code {ended.code}: {ended.err[-500:]}"], told)
+    if "Damaged checkpoint" in ended.err:
+        faults.append(next(line for line in ended.err.splitlines() if "Damaged" in line))
+    faults += compare(run, path, work_dir)
+    told["weights"] = weights(run)[:12]
+    if not faults:
+        shutil.rmtree(run.path)
+    return Result(name, faults, told)
+
+
+def main() -> int:
+    """Runs the campaign that the flags ask for."""
+    parser = campaign.arguments(str(__doc__).splitlines()[0])
+    parser.add_argument("--runs", type=int, default=50, help="how many chains, seeds from 1")
+    parser.add_argument("--seed", type=int, nargs="+", help="only the chains of these seeds")
+    parser.add_argument("--operations", action="store_true", help="before each file operation")
+    parser.add_argument("--operation", type=int, nargs="+", help="only before these")
+    parser.add_argument("--plain", action="store_true", help="start each process from scratch")
+    options = parser.parse_args()
+    work_dir = campaign.working_directory(options)
+    warm_up()
+    for path in PATHS:
+        reference(path, work_dir)
+    if options.operations or options.operation:
+        most = min(len(operations(path, work_dir)) for path in PATHS)
+        numbers = options.operation or list(range(1, most + 1))
+        one = functools.partial(before_operation, work_dir=work_dir)
+        return campaign.run_all("kill before each operation", numbers, one, options, work_dir)
+    seeds = options.seed or list(range(1, options.runs + 1))
+    each = functools.partial(chain, work_dir=work_dir, plain=options.plain)
+    return campaign.run_all("kill", seeds, each, options, work_dir)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

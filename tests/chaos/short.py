@@ -1,0 +1,57 @@
+"""The short form of `make chaos`: one kill and two full disks, at the moments that ask the most.
+
+    python -m tests.chaos.short --output results.json
+
+`tests/chaos/test_chaos.py` runs it, in a process of its own: the tests' own process has
+TensorFlow's threads, and is not to be forked.
+"""
+
+from __future__ import annotations
+
+import functools
+import sys
+from pathlib import Path
+
+from tests.chaos import campaign, disk_full, kill
+from tests.chaos.campaign import Result
+from tests.chaos.tiny_run import operations
+from tests.chaos.train_process import warm_up
+
+PATH = "fast"
+# At this step there are a checkpoint, a row and an evaluation.
+_STEP = "000000000160"
+
+
+def cases(work_dir: Path) -> list[tuple[str, int]]:
+    """What is done, and before which operation."""
+    known = operations(PATH, work_dir)
+    renamed = known.index(("rename", f"checkpoints/{_STEP}")) + 1
+    learner = next(
+        number
+        for number, (kind, name) in enumerate(known, start=1)
+        if kind == "write" and _STEP in name and "learner" in name
+    )
+    locked = known.index(("open", ".lock")) + 1
+    # With the checkpoint in place, and neither its row nor its evaluation.
+    return [("kill", renamed + 1), ("full", learner), ("full", locked)]
+
+
+def try_case(case: tuple[str, int], work_dir: Path) -> Result:
+    """One of them."""
+    what, number = case
+    if what == "kill":
+        return kill.before_operation(number, work_dir, path=PATH)
+    return disk_full.at_operation(number, PATH, work_dir)
+
+
+def main() -> int:
+    """Tries them all."""
+    options = campaign.arguments(str(__doc__).splitlines()[0]).parse_args()
+    work_dir = campaign.working_directory(options)
+    warm_up()
+    each = functools.partial(try_case, work_dir=work_dir)
+    return campaign.run_all("short", cases(work_dir), each, options, work_dir)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

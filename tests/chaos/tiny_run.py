@@ -1,0 +1,104 @@
+"""The run that faults are tried on: `train.py` as it is, a small network and a short budget."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from dqn_breakout.run_directory import RunDirectory
+from tests.chaos import file_operations, run_outcome
+from tests.chaos.train_process import REPOSITORY, TrainProcess
+
+TINY = REPOSITORY / "tests" / "chaos" / "tiny.gin"
+
+# The two ways in which the project trains: several vector games at once, and the book's single one.
+PATHS = {
+    "fast": (
+        "--gin_file=breakout.gin",
+        "--gin_file=smoke.gin",
+        f"--gin_file={TINY}",
+        "--gin_bindings=create_environment.num_environments = 2",
+        "--gin_bindings=create_collector.env_steps_per_iteration = 16",
+    ),
+    "book": (
+        "--gin_file=breakout_book.gin",
+        "--gin_file=smoke.gin",
+        f"--gin_file={TINY}",
+        "--gin_bindings=create_learner.batch_size = 4",
+    ),
+}
+SEED = 7
+# A few of them between two checkpoints, and many in the replay buffer.
+_SEGMENT_TRANSITIONS = 16
+
+
+def flags(path: str, run: RunDirectory, *more: str) -> list[str]:
+    """The command line of a tiny run on one of the two paths."""
+    return [*PATHS[path], f"--run_dir={run.path}", f"--seed={SEED}", *more]
+
+
+def small_segments() -> None:
+    """Has this process write replay segments of few rows, as a long run writes those of many."""
+    from dqn_breakout.training import checkpoint
+
+    assert checkpoint._SEGMENT_TRANSITIONS > _SEGMENT_TRANSITIONS
+    checkpoint._SEGMENT_TRANSITIONS = _SEGMENT_TRANSITIONS
+
+
+def reference(path: str, work_dir: Path) -> Path:
+    """A run that was left alone, made once; its directory."""
+    run = RunDirectory(work_dir / f"reference-{path}")
+    if not run.summary_json.exists():
+        ended = TrainProcess(
+            flags(path, run),
+            work_dir / f"reference-{path}.out",
+            prepare=file_operations.listing(run.path, work_dir / f"reference-{path}.operations"),
+        ).wait()
+        assert ended.code == 0, ended.err
+    return run.path
+
+
+def operations(path: str, work_dir: Path) -> list[tuple[str, str]]:
+    """Kind and file of each operation of the run that was left alone, from the first on."""
+    reference(path, work_dir)
+    lines = (work_dir / f"reference-{path}.operations").read_text().splitlines()
+    return [(line.split("\t")[1], line.split("\t")[2]) for line in lines]
+
+
+def compare(
+    run: RunDirectory, path: str, work_dir: Path, *, stopped: bool = False, logs: bool = True
+) -> list[str]:
+    """The ways in which a finished run differs from the one that was left alone; mostly none.
+
+    Args:
+        run: The finished run.
+        path: Which of the two paths it is on.
+        work_dir: Where the run lies that was left alone.
+        stopped: Signals stopped it: then there are more rows, and means begin anew after them.
+        logs: Whether the rows and the evaluations are compared too.
+    """
+    found = run_outcome.outcome(run)
+    expected = run_outcome.outcome(RunDirectory(reference(path, work_dir)))
+    if stopped:
+        steps = {row["env_steps"] for row in expected["rows"]}
+        for each in (found, expected):
+            each["rows"] = [
+                {
+                    name: value
+                    for name, value in row.items()
+                    if name not in run_outcome.SINCE_LAST_ROW
+                }
+                for row in each["rows"]
+                if row["env_steps"] in steps
+            ]
+    if not logs:
+        for each in (found, expected):
+            del each["rows"], each["evaluations"]
+    return [
+        *run_outcome.differences(found, expected),
+        *(f"{left} was left" for left in run_outcome.half_written(run)),
+    ]
+
+
+def weights(run: RunDirectory) -> str:
+    """`weights_sha256` of a finished run."""
+    return str(run_outcome.outcome(run)["summary"]["weights_sha256"])

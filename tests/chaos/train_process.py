@@ -1,0 +1,146 @@
+"""Processes of `train.py` by the dozen: each is forked from one that has TensorFlow imported.
+
+Importing takes longer than all that a tiny run does. Here it is done once, and no TensorFlow
+operation is executed: its thread pools do not exist yet, so that a fork begins where a fresh
+process stands after its imports. `python -m tests.chaos.kill --plain` starts every process that is
+killed or goes on from scratch, and compares it with one that was forked.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import runpy
+import signal
+import subprocess
+import sys
+import time
+import traceback
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+# No tiny run takes as long, however busy the machine.
+PATIENCE_SECONDS = 300.0
+
+
+@dataclasses.dataclass(frozen=True)
+class Ended:
+    """How a process ended, as a shell sees it or minus the signal, and what it wrote."""
+
+    code: int
+    err: str
+    seconds: float
+
+
+class TrainProcess:
+    """`python train.py` with arguments, in a process of its own."""
+
+    def __init__(
+        self,
+        arguments: Sequence[str],
+        output: Path,
+        *,
+        prepare: Callable[[], None] | None = None,
+        plain: bool = False,
+    ):
+        """Starts it.
+
+        Args:
+            arguments: Flags of `train.py`.
+            output: The file for what it writes, on stdout and on stderr.
+            prepare: Called in the new process before `train.py`: puts a fault in its way.
+            plain: Start a fresh process instead of a fork; then there is no `prepare`.
+        """
+        self._output = output
+        self._started = time.monotonic()
+        self._status: int | None = None
+        if plain:
+            assert prepare is None
+            with output.open("wb") as file:
+                self.pid = subprocess.Popen(
+                    [sys.executable, "train.py", *arguments],
+                    cwd=REPOSITORY,
+                    stdin=subprocess.DEVNULL,
+                    stdout=file,
+                    stderr=file,
+                ).pid
+            return
+        sys.stdout.flush()
+        sys.stderr.flush()
+        self.pid = os.fork()
+        if self.pid == 0:
+            _become(arguments, output, prepare)
+
+    def running(self) -> bool:
+        """Whether it has not ended yet."""
+        if self._status is None:
+            pid, status = os.waitpid(self.pid, os.WNOHANG)
+            if pid:
+                self._status = status
+        return self._status is None
+
+    def signal(self, number: signal.Signals) -> None:
+        """Sends a signal, if the process is still there."""
+        if self.running():
+            os.kill(self.pid, number)
+
+    def wait(self) -> Ended:
+        """Waits for its end; kills it, and fails, where that does not come."""
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while self.running():
+            if time.monotonic() > deadline:
+                os.kill(self.pid, signal.SIGKILL)
+                os.waitpid(self.pid, 0)
+                raise AssertionError(
+                    f"train.py did not end within {PATIENCE_SECONDS:.0f} s:\n{self.err()}"
+                )
+            time.sleep(0.002)
+        assert self._status is not None
+        return Ended(
+            os.waitstatus_to_exitcode(self._status), self.err(), time.monotonic() - self._started
+        )
+
+    def err(self) -> str:
+        """What it has written so far."""
+        return self._output.read_text(errors="replace")
+
+
+def warm_up() -> None:
+    """Imports everything that `train.py` imports, without executing any TensorFlow operation.
+
+    Raises:
+        AssertionError: TensorFlow has begun to work already; a fork would be no fresh process.
+    """
+    # Where this was started in the background, the shell has Ctrl-C ignored.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    from tensorflow.python.eager import context
+
+    from dqn_breakout import config, experiment  # noqa: F401
+
+    assert context.context()._context_handle is None, "TensorFlow has threads by now"
+
+
+def _become(arguments: Sequence[str], output: Path, prepare: Callable[[], None] | None) -> None:
+    """Makes this forked process one of `train.py`; never returns."""
+    code = 1
+    try:
+        os.setpgid(0, 0)
+        os.chdir(REPOSITORY)
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        descriptor = os.open(output, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
+        for standard in (1, 2):
+            os.dup2(descriptor, standard)
+        os.close(descriptor)
+        sys.argv = ["train.py", *arguments]
+        if prepare is not None:
+            prepare()
+        runpy.run_path("train.py", run_name="__main__")
+    except SystemExit as end:
+        code = end.code if isinstance(end.code, int) else 0 if end.code is None else 1
+    except BaseException:  # noqa: BLE001  (what Python itself does at the top)
+        traceback.print_exc()
+    finally:
+        for stream in (sys.stdout, sys.stderr):
+            stream.flush()
+        os._exit(code)
