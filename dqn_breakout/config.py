@@ -343,15 +343,21 @@ def _resolve_include(name: str, includer: Path) -> Path:
 # --- Building -------------------------------------------------------------------------------------
 
 
-def value(parameter: str) -> Any:
+def value(parameter: str, *default: Any) -> Any:
     """What the parsed configuration binds to `configurable.parameter`, macros resolved.
 
+    Args:
+        parameter: As in a gin file.
+        *default: What it is where nothing is bound to it, if anything.
+
     Raises:
-        UserError: Nothing is bound to it.
+        UserError: Nothing is bound to it, and there is no default.
     """
     configurable, _, name = parameter.rpartition(".")
     found = gin.get_bindings(configurable)
     if name not in found:
+        if default:
+            return default[0]
         raise UserError(
             f"The configuration sets no value for {parameter}; give a whole one, such as "
             "--gin_file=breakout.gin."

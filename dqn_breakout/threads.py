@@ -26,11 +26,11 @@ def share(number: int | None = None) -> None:
         number: Processors to use; None for all that this process may use.
 
     Raises:
-        UserError: The number of lanes is missing or no positive whole number.
+        UserError: The number of lanes is no positive whole number.
         RuntimeError: TensorFlow has computed something already, and has its threads.
     """
     name = "create_q_network.convolution_lanes"
-    lanes = limits.positive_int(name, config.value(name))
+    lanes = limits.positive_int(name, config.value(name, 1))
     within_operations = max((number or processors()) // lanes, 1)
     tf.config.threading.set_intra_op_parallelism_threads(within_operations)
     tf.config.threading.set_inter_op_parallelism_threads(lanes + 1)

@@ -28,10 +28,11 @@ class Collector:
     them and stops at the first such step that reaches its number: with one environment exactly
     there, with `B` environments fewer than `B` environment steps past it.
 
-    A collector may be overlapped: it plays an iteration while the agent trains, as in Daley and
-    Amato 2021, "Human-Level Control without Server-Grade Hardware", section 3. The policy then asks
-    a copy of the network made when the iteration began, and the replay buffer is shown what was
-    played when it is over, so that neither playing nor training depends on which is faster.
+    A collector may be overlapped: it plays an iteration while the agent trains ("Concurrent
+    Training" of Daley and Amato 2021, "Human-Level Control without Server-Grade Hardware"). The
+    policy then asks a copy of the network made when the iteration began, and the replay buffer is
+    shown what was played when it is over, so that neither playing nor training depends on which of
+    both is faster.
 
     Attributes:
         random_fill_env_steps: Environment steps taken at random before training starts.

@@ -15,6 +15,7 @@ from typing import Any
 
 import gin
 import pytest
+import tensorflow as tf
 from absl import flags
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -25,6 +26,8 @@ TINY = (
     "create_environment.max_episode_steps = 40",
     "create_q_network.conv_layers = ((4, 8, 4), (4, 4, 2))",
     "create_q_network.dense_units = (16,)",
+    # So that runs in this process, whose threads are TensorFlow's own choice, round alike.
+    "create_q_network.convolution_lanes = 1",
     "create_agent.epsilon_decay_env_steps = 600",
     "create_replay_buffer.capacity_transitions = 240",
     "create_collector.random_fill_env_steps = 80",
@@ -139,6 +142,9 @@ def run_here() -> Callable[..., Ended]:
             contextlib.redirect_stderr(err),
         ):
             patch.setattr(sys, "argv", ["train.py", *arguments])
+            # This process may have its threads already.
+            for name in ("set_intra_op_parallelism_threads", "set_inter_op_parallelism_threads"):
+                patch.setattr(tf.config.threading, name, lambda number: None)
             try:
                 runpy.run_path(str(REPOSITORY / "train.py"), run_name="__main__")
             except SystemExit as end:

@@ -158,6 +158,7 @@ def test_smoke_logs_every_number(smoke):
         "env_steps_per_second",
         "replay_transitions",
         "wall_seconds",
+        "checkpoint_seconds",
     }
     last = found[-1]
     assert last["loss"] is not None
@@ -354,7 +355,7 @@ def test_the_same_seed_twice_gives_the_same_weights_and_counts(interrupted, read
     first, second = (read_json(run.summary_json) for run in interrupted.uninterrupted)
     assert {name: second[name] for name in SAME} == {name: first[name] for name in SAME}
     first_rows, second_rows = (rows(run) for run in interrupted.uninterrupted)
-    clocks = {"env_steps_per_second", "wall_seconds"}
+    clocks = {"env_steps_per_second", "wall_seconds", "checkpoint_seconds"}
     assert [
         {name: value for name, value in row.items() if name not in clocks} for row in second_rows
     ] == [{name: value for name, value in row.items() if name not in clocks} for row in first_rows]
@@ -484,7 +485,7 @@ def test_a_checkpoint_is_saved_before_the_evaluation(
     assert json.loads(run.summary_json.read_text())["env_steps"] == 160
 
 
-def test_a_signal_during_an_evaluation_leaves_it_out_and_saves(
+def test_an_evaluation_that_a_signal_cuts_short_comes_when_the_run_goes_on(
     interrupted, tmp_path, run_here, tiny_arguments, read_json, monkeypatch
 ):
     run = RunDirectory(tmp_path / "run")
@@ -504,16 +505,17 @@ def test_a_signal_during_an_evaluation_leaves_it_out_and_saves(
         return play(*rest, after_step)
 
     monkeypatch.setattr(evaluate, "play_games", stopped_in_the_middle)
-    # The evaluation at 304 comes after a turn that saves nothing.
     ended = run_here(*tiny_arguments(run.path, ENDLESS, "train.checkpoint_period_env_steps = 5000"))
     assert counted == 3
     assert ended.code == 129
-    assert "The evaluation at 304 steps was cut short.\n" in ended.err
+    assert (
+        "The evaluation at 304 steps was cut short; it comes when the run goes on.\n" in ended.err
+    )
     assert ended.err.endswith(
-        "Stopped by SIGHUP at 320 environment steps; everything is saved. "
+        "Stopped by SIGHUP at 304 environment steps; everything is saved. "
         "The same command goes on from here.\n"
     )
-    assert last_saved_env_steps(run) == 320
+    assert last_saved_env_steps(run) == 304
     assert not run.evaluations.exists()
 
     # Nothing of it is felt in what comes after.
@@ -521,5 +523,6 @@ def test_a_signal_during_an_evaluation_leaves_it_out_and_saves(
     whole = interrupted.uninterrupted[0]
     budget = f"train.total_env_steps = {last_saved_env_steps(whole)}"
     assert run_here(*tiny_arguments(run.path, budget)).code == 0
+    assert run.evaluation_json(304).exists()
     found, expected = read_json(run.summary_json), read_json(whole.summary_json)
     assert {name: found[name] for name in SAME} == {name: expected[name] for name in SAME}
