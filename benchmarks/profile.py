@@ -58,8 +58,9 @@ def main(arguments: Sequence[str]) -> int:
     while (env_steps := parts.metrics.env_steps) < parts.collector.random_fill_env_steps:
         parts.collector.fill(env_steps)
 
-    rows = _profile(parts)
     whole = _iteration(parts, options.seconds)
+    # After it: the same gradient applied a hundred times leaves no network worth training.
+    rows = _profile(parts)
     spent = sum(row["processor_ms"] for row in rows)
     overhead = {"part": "overhead: loops, threads, waiting", "wall_ms": None, "floor_ms": None}
     rows.append({**overhead, "processor_ms": whole["processor_ms"] - spent})

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import functools
+import json
 import os
 import sys
 import time
@@ -212,7 +213,7 @@ def train(
             if checkpointer.restored_counters.get("evaluation_due") is True:
                 evaluation_lost = not run.evaluation_json(env_steps).exists()
             if env_steps >= total_env_steps and lost_row is None and not evaluation_lost:
-                if not run.summary_json.exists():
+                if not _summary_is_of(run, parts):
                     save(meter.row())
                 print(console.end(run, env_steps, None), file=sys.stderr)
                 return 0
@@ -258,6 +259,8 @@ def train(
                 closing.callback(evaluation_hook.close)
                 for hook in row_hooks:
                     closing.callback(hook.close)
+                if env_steps >= total_env_steps and not _summary_is_of(run, parts):
+                    save(meter.row(), evaluation_lost)
                 if lost_row is not None:
                     for hook in row_hooks:
                         hook.on_row(lost_row)
@@ -291,11 +294,14 @@ def train(
                         if stop.received is not None:
                             break
         except Divergence as divergence:
-            path = divergence.write(run)
+            try:
+                kept = f"is kept in {divergence.write(run)}"
+            except OSError as error:
+                kept = f"could not be kept ({error.strerror})"
             raise UserError(
                 f"Training diverged at train step {divergence.train_step:,} "
                 f"({parts.metrics.env_steps:,} environment steps): {divergence.reason}. The batch "
-                f"is kept in {path}; checkpoints written before are sound. Try a lower "
+                f"{kept}; checkpoints written before are sound. Try a lower "
                 "create_optimizer.learning_rate in another --run_dir."
             ) from divergence
         except OSError as error:
@@ -305,10 +311,24 @@ def train(
                 "room and start the same command again."
             ) from error
         finally:
+            checkpointer.close()
             parts.environment.close()
         stopped_by = stop.received.name if stop.received is not None else None
         print(console.end(run, parts.metrics.env_steps, stopped_by), file=sys.stderr)
         return stop.exit_code
+
+
+def _summary_is_of(run: RunDirectory, parts: Experiment) -> bool:
+    """Whether summary.json tells of the run as it stands; a kill may have come before it."""
+    try:
+        summary = json.loads(run.summary_json.read_text())
+    except (OSError, ValueError):
+        return False
+    if not isinstance(summary, dict):
+        return False
+    weights = weights_sha256(parts.agent.q_network.variables)
+    found = (summary.get("env_steps"), summary.get("weights_sha256"))
+    return found == (parts.metrics.env_steps, weights)
 
 
 def _record_game(

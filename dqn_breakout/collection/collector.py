@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from typing import Any
 
 import gin
@@ -119,9 +119,12 @@ class Collector:
         played = self._thread.submit(self._collect, self._current(), ())
         try:
             yield
-        finally:
-            self.time_step, _ = played.result()
-            self._staging.release()
+        except BaseException:
+            # What went wrong in the body is what is to be told.
+            wait([played])
+            raise
+        self.time_step, _ = played.result()
+        self._staging.release()
 
     def variables(self) -> dict[str, tf.Variable]:
         """Positions of the policies' random streams, by name."""

@@ -85,6 +85,10 @@ class RunCheckpointer:
         if room and self._replay_buffer.rows_added - start >= self._step:
             self._ahead = self._thread.submit(self._save_rows, start, start + self._step)
 
+    def close(self) -> None:
+        """Waits for a segment being written, so that nothing is written once the run is let go."""
+        self._thread.shutdown(wait=True)
+
     def save(self, counters: Mapping[str, Any]) -> Checkpoint:
         """Writes a checkpoint: new replay rows first, then the rest.
 

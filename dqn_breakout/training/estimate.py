@@ -6,6 +6,8 @@ import time
 
 import tensorflow as tf
 
+from dqn_breakout import threads
+
 # Measured on two cores: convolutions of this size reach about half of the matrix product's speed.
 _SHARE_OF_PEAK = 0.5
 _MATRIX = 1024
@@ -37,4 +39,8 @@ def _peak_flops() -> float:
     for _ in range(_PRODUCTS):
         product = tf.matmul(matrix, matrix)
     product.numpy()
-    return _PRODUCTS * 2.0 * _MATRIX**3 / (time.perf_counter() - started)
+    speed = _PRODUCTS * 2.0 * _MATRIX**3 / (time.perf_counter() - started)
+    # One product uses the threads within operations; lanes of a batch use all processors.
+    processors = threads.processors()
+    used = tf.config.threading.get_intra_op_parallelism_threads() or processors
+    return speed * processors / min(used, processors)

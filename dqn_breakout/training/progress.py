@@ -52,8 +52,15 @@ class Row:
             field.name for field in dataclasses.fields(cls)
         }:
             return None
-        if not all(value is None or type(value) in (int, float) for value in values.values()):
-            return None
+        for field in dataclasses.fields(cls):
+            value = values[field.name]
+            if value is None and "None" in str(field.type):
+                continue
+            whole = str(field.type) == "int"
+            if type(value) is not int and (whole or type(value) is not float):
+                return None
+            if not abs(value) < 2**63:  # NaN is not, nor is infinity.
+                return None
         return cls(**values)
 
     def as_dict(self) -> dict[str, Any]:

@@ -58,6 +58,8 @@ def locked(run: RunDirectory) -> Iterator[None]:
                 f"The run directory {run.path} is in use by {holder}. Wait for it, stop it, or "
                 "choose another --run_dir."
             ) from error
+        except OSError as error:  # A file system without locks.
+            raise _no_lock(run, error) from error
         try:
             file.truncate(0)
             file.write(f"process {os.getpid()} on {platform.node()}".encode())

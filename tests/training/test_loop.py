@@ -198,9 +198,8 @@ def test_training_that_fails_leaves_nothing_playing(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(parts.learner, "train", lambda train_steps: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         list(run(parts, 300))
-    rows = parts.replay_buffer.rows_added
+    # The turn beside it was played to its end.
     assert parts.metrics.env_steps > FILL + 16
-    assert rows * 3 >= parts.metrics.env_steps
 
 
 def test_another_seed_gives_other_weights_from_the_start_and_to_the_end() -> None:

@@ -156,6 +156,7 @@ def test_a_row_comes_back_from_its_json_and_nothing_else_does():
     assert row is not None
     assert row.as_dict() == values
     others: list[Any] = [None, 7, [], {}, {"env_steps": 1}]
-    others += [{**values, "more": 1}, {**values, "loss": "1"}]
+    others += [{**values, "more": 1}, {**values, "loss": "1"}, {**values, "env_steps": None}]
+    others += [{**values, "epsilon": float("nan")}, {**values, "train_steps": 10**400}]
     for damaged in others:
         assert Row.from_dict(damaged) is None
