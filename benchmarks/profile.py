@@ -21,7 +21,8 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks import machine_speed, report
+from benchmarks import machine_speed, report, rounds
+from benchmarks.this_project import first_layer_flops
 
 _ROUNDS = 5
 # An optimizer step reads gradient, weight and both running means, and writes the last three.
@@ -195,14 +196,12 @@ def _machine(parts: Any) -> dict[str, float]:
 
 def _add_floors(rows: list[dict[str, Any]], parts: Any, machine: dict[str, float]) -> None:
     """Adds to each part the least processor time of one train step, in ms."""
-    from dqn_breakout import config, threads
+    from dqn_breakout import threads
     from dqn_breakout.networks.nature_cnn import forward_flops
 
     height, width, channels = parts.environment.observation_spec().shape
     forward = forward_flops(parts.agent.q_network, (height, width))
-    filters, kernel, stride = config.value("create_q_network.conv_layers")[0]
-    places = ((height - kernel) // stride + 1) * ((width - kernel) // stride + 1)
-    first_layer = 2 * kernel * kernel * channels * filters * places
+    first_layer = first_layer_flops((height, width, channels))
     env_steps, batch = parts.learner.env_steps_per_train_step, parts.learner.batch_size
     weights = sum(each.shape.num_elements() for each in parts.agent.q_network.trainable_weights)
     flops = 1e3 / machine["flops_per_second_of_one_thread"]
@@ -217,7 +216,7 @@ def _add_floors(rows: list[dict[str, Any]], parts: Any, machine: dict[str, float
         "replay: write": 2 * env_steps * picture * memory,
         "replay: sample": 2 * batch * 2 * channels * picture * memory,
         "targets": batch * forward * flops,
-        "gradient": batch * (3 * forward - first_layer) * flops,
+        "gradient": batch * (rounds.flops_per_sample(forward, first_layer) - forward) * flops,
         "optimizer": _OPTIMIZER_PASSES * 4 * weights * memory,
     }
     for row in rows:

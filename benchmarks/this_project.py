@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from typing import Any
 
 from benchmarks import contestant
@@ -11,6 +12,20 @@ from dqn_breakout.errors import UserError
 
 # Never reached: rounds end by time.
 _BUDGET_ENV_STEPS = 10**9
+
+
+def first_layer_flops(observation_shape: Sequence[int]) -> int:
+    """Operations of the configured network's first layer in one forward pass: two a multiply-add.
+
+    Args:
+        observation_shape: `(height, width, channels)`.
+    """
+    from dqn_breakout import config
+
+    height, width, channels = observation_shape
+    filters, kernel, stride = config.value("create_q_network.conv_layers")[0]
+    places = ((height - kernel) // stride + 1) * ((width - kernel) // stride + 1)
+    return int(2 * kernel * kernel * channels * filters * places)
 
 
 class ThisProject:
@@ -49,14 +64,12 @@ class ThisProject:
         )
         self._log_period = Period(config.value("train.log_period_env_steps"), 0)
         self.env_steps_per_iteration = parts.collector.env_steps_per_iteration
-        height, width, channels = parts.environment.observation_spec().shape
-        filters, kernel, stride = config.value("create_q_network.conv_layers")[0]
-        places = ((height - kernel) // stride + 1) * ((width - kernel) // stride + 1)
+        shape = parts.environment.observation_spec().shape
         self._facts = {
             "num_environments": parts.environment.batch_size,
             "replay_capacity_transitions": parts.replay_buffer.capacity_transitions,
-            "forward_flops": forward_flops(parts.agent.q_network, (height, width)),
-            "first_layer_flops": 2 * kernel * kernel * channels * filters * places,
+            "forward_flops": forward_flops(parts.agent.q_network, shape[:2]),
+            "first_layer_flops": first_layer_flops(shape),
         }
 
     def fill(self) -> dict[str, Any]:
