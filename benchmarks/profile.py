@@ -89,7 +89,12 @@ def _profile(parts: Any) -> list[dict[str, Any]]:
     act = tf.function(lambda: tf.argmax(agent.q_network(observation)[0], axis=-1), autograph=False)
     sample = tf.function(lambda: parts.replay_buffer.sample_transitions(group)[1], autograph=False)
     transitions = parts.replay_buffer.sample_transitions(group)
-    targets = tf.function(lambda: agent.td_targets(transitions.next_time_steps), autograph=False)
+    train_steps_of_pass = 1 if learner.targets_ahead else learner.train_steps_per_group
+    next_time_steps = tf.nest.map_structure(
+        lambda values: values[: learner.batch_size * train_steps_of_pass],
+        transitions.next_time_steps,
+    )
+    targets = tf.function(lambda: agent.td_targets(next_time_steps), autograph=False)
     batch, batch_actions = tf.nest.map_structure(
         lambda values: values[: learner.batch_size], transitions[:2]
     )
@@ -122,13 +127,12 @@ def _profile(parts: Any) -> list[dict[str, Any]]:
     def store() -> None:
         parts.replay_buffer.add_batch(trajectory)
 
-    steps_of_group = learner.train_steps_per_group
     return [
         _timed("environment", step_games, all_games, 20),
         _timed("policy", act, all_games, 20),
         _timed("replay: write", store, all_games, 20),
-        _timed("replay: sample", sample, steps_of_group, 20),
-        _timed("targets", targets, steps_of_group, 10),
+        _timed("replay: sample", sample, learner.train_steps_per_group, 20),
+        _timed("targets", targets, train_steps_of_pass, 10),
         _timed("gradient", gradient, 1, 20),
         _timed("optimizer", update, 1, 20),
     ]
@@ -196,7 +200,7 @@ def _machine(parts: Any) -> dict[str, float]:
 
 def _add_floors(rows: list[dict[str, Any]], parts: Any, machine: dict[str, float]) -> None:
     """Adds to each part the least processor time of one train step, in ms."""
-    from dqn_breakout import threads
+    from dqn_breakout import provenance
     from dqn_breakout.networks.nature_cnn import forward_flops
 
     height, width, channels = parts.environment.observation_spec().shape
@@ -209,7 +213,7 @@ def _add_floors(rows: list[dict[str, Any]], parts: Any, machine: dict[str, float
     picture = height * width
     floors = {
         "environment": 1e3
-        * threads.processors()
+        * provenance.usable_cores()
         * env_steps
         / machine["emulator_env_steps_per_second"],
         "policy": env_steps * forward * flops,

@@ -46,8 +46,8 @@ class ThisProject:
         """
         from dqn_breakout import config, experiment, threads
         from dqn_breakout.networks.nature_cnn import forward_flops
-        from dqn_breakout.training.hooks import Period
         from dqn_breakout.training.loop import iterations
+        from dqn_breakout.training.milestones import Period
         from dqn_breakout.training.progress import ProgressMeter
 
         config.parse(settings["gin_files"], settings["gin_bindings"])

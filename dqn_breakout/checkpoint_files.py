@@ -6,7 +6,8 @@
     replay/rows-<start>-<stop>.npz.lz4    segments named by the manifests that need them
 
 What the arrays mean is not known here: `training/checkpoint.py` gives and takes them. Files may
-come from a stranger: none makes reading take more memory than its size and its manifest allow.
+come from a stranger: none makes reading take more memory than the file has bytes, or of a segment,
+which is compressed, than who reads it allows.
 """
 
 from __future__ import annotations
@@ -33,15 +34,15 @@ import numpy as np
 
 from dqn_breakout import words
 from dqn_breakout.errors import UserError
-from dqn_breakout.run_directory import sync_folder, write_atomically
+from dqn_breakout.run_directory import naming, sync_folder, write_atomically
 
 FORMAT = 1
 _MANIFEST = "manifest.json"
 _KEYS = {"format", "counters", "files", "segments"}
 # The manifest's own checksum; manifests of format 1 were first written without.
 _CHECKSUM = "sha256"
-# A replay segment may not decompress to more, unless its manifest says how much it is.
-_UNSTATED_BYTES = 2**30
+# A replay segment may not decompress to more, whatever its manifest says.
+_SEGMENT_BYTES = 2**30
 # Far above any manifest: a segment takes some 200 bytes of it.
 _MANIFEST_BYTES = 2**24
 # Names of files in a manifest: none leads out of its folder.
@@ -62,7 +63,9 @@ _MALFORMED = (
     tokenize.TokenError,
     zipfile.BadZipFile,
 )
-_HALF_WRITTEN = re.compile(r"\..+\.\d+\.tmp")
+_STEPS = re.compile(r"[0-9]+")
+# Videos keep their ending, which says how they are written.
+_HALF_WRITTEN = re.compile(r"\..+\.\d+\.tmp(\.(mp4|gif))?")
 _REPLACED = re.compile(r"\.(\d+)\.replaced")
 Arrays = Mapping[str, np.ndarray]
 
@@ -103,20 +106,27 @@ class Checkpoint:
         with _verified(path, self.manifest["files"].get(path.name)) as file:
             return _read_arrays(path, file)
 
-    def segment(self, folder: Path, name: str) -> dict[str, np.ndarray]:
+    def segment(
+        self, folder: Path, name: str, limit: int = _SEGMENT_BYTES
+    ) -> dict[str, np.ndarray]:
         """The arrays of one replay segment, after its checksum was compared.
 
+        Args:
+            folder: Where the replay segments lie.
+            name: The segment's file name.
+            limit: Bytes that it may decompress to; its manifest may state fewer.
+
         Raises:
-            DamagedCheckpoint: The file is not the one that was written.
+            DamagedCheckpoint: The file is not the one that was written, or holds more.
         """
         path, fingerprint = folder / name, self.manifest["segments"][name]
         with _verified(path, fingerprint) as file:
-            limit = fingerprint.get("uncompressed_bytes", _UNSTATED_BYTES)
-            if type(limit) is not int:  # No size is over NaN.
+            stated = fingerprint.get("uncompressed_bytes", limit)
+            if type(stated) is not int:  # No size is over NaN.
                 raise DamagedCheckpoint(
-                    f"{path} is not a replay segment: {words.shown(limit)} is no size"
+                    f"{path} is not a replay segment: {words.shown(stated)} is no size"
                 )
-            return _read_arrays(path, _decompressed(path, file, limit))
+            return _read_arrays(path, _decompressed(path, file, min(stated, limit)))
 
     def verify(self, folder: Path) -> None:
         """Compares every file with its checksum, a piece at a time; nothing is decompressed.
@@ -171,38 +181,40 @@ def write_checkpoint(
         segments: Fingerprints of the replay segments it needs, by file name.
 
     Raises:
-        OSError: It could not be written; earlier checkpoints are untouched.
+        OSError: It could not be written; earlier checkpoints are untouched. The checkpoint's folder
+            is the error's `filename`.
     """
     final = folder / f"{int(counters['env_steps']):012d}"
     temporary = folder / f".{final.name}.{os.getpid()}.tmp"
     replaced = folder / f".{final.name}.replaced"
     shutil.rmtree(temporary, ignore_errors=True)
     try:
-        temporary.mkdir(parents=True)
-        files = {}
-        for group, arrays in groups.items():
-            content = _to_bytes(arrays)
-            write_atomically(temporary / f"{group}.npz", content)
-            files[f"{group}.npz"] = _fingerprint(content)
-        manifest: dict[str, Any] = {
-            "format": FORMAT,
-            "counters": dict(counters),
-            "files": files,
-            "segments": {name: dict(value) for name, value in segments.items()},
-        }
-        manifest[_CHECKSUM] = _manifest_checksum(manifest)
-        text = json.dumps(manifest, indent=2, allow_nan=False) + "\n"
-        write_atomically(temporary / _MANIFEST, text.encode())
-        if final.exists():
-            shutil.rmtree(replaced, ignore_errors=True)
-            os.replace(final, replaced)
-        try:
-            os.replace(temporary, final)
-        except BaseException:
-            if replaced.exists():
-                os.replace(replaced, final)
-            raise
-        sync_folder(folder)
+        with naming(final):
+            temporary.mkdir(parents=True)
+            files = {}
+            for group, arrays in groups.items():
+                content = _to_bytes(arrays)
+                write_atomically(temporary / f"{group}.npz", content)
+                files[f"{group}.npz"] = _fingerprint(content)
+            manifest: dict[str, Any] = {
+                "format": FORMAT,
+                "counters": dict(counters),
+                "files": files,
+                "segments": {name: dict(value) for name, value in segments.items()},
+            }
+            manifest[_CHECKSUM] = _manifest_checksum(manifest)
+            text = json.dumps(manifest, indent=2, allow_nan=False) + "\n"
+            write_atomically(temporary / _MANIFEST, text.encode())
+            if final.exists():
+                shutil.rmtree(replaced, ignore_errors=True)
+                os.replace(final, replaced)
+            try:
+                os.replace(temporary, final)
+            except BaseException:
+                if replaced.exists():
+                    os.replace(replaced, final)
+                raise
+            sync_folder(folder)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
         if final.exists():
@@ -232,7 +244,7 @@ def checkpoints(folder: Path) -> list[Path]:
     """The folders of all finished checkpoints, newest first."""
     if not folder.is_dir():
         return []
-    found = [path for path in folder.iterdir() if path.name.isdigit() and path.is_dir()]
+    found = [path for path in folder.iterdir() if _STEPS.fullmatch(path.name) and path.is_dir()]
     return sorted(found, key=lambda path: int(path.name), reverse=True)
 
 
@@ -387,7 +399,8 @@ def _verified(path: Path, fingerprint: Any) -> Iterator[IO[bytes]]:
             size = os.fstat(file.fileno()).st_size
             if size != fingerprint.get("bytes"):
                 raise DamagedCheckpoint(
-                    f"{path} has {size} bytes and should have {fingerprint.get('bytes')}"
+                    f"{path} has {size} bytes and should have "
+                    f"{words.shown(fingerprint.get('bytes'))}"
                 )
             if hashlib.file_digest(file, "sha256").hexdigest() != fingerprint.get("sha256"):
                 raise DamagedCheckpoint(f"{path} was changed: its checksum does not match")

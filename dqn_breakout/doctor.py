@@ -76,7 +76,10 @@ def examine(
     if any(finding.mend for finding in installed):
         yield Finding("Nothing else was looked at: it needs these packages.", skipped=True)
         return
-    yield check_cpu(_processor_flags(), _usable_cores())
+    # Not above: it needs packages itself.
+    from dqn_breakout import provenance
+
+    yield check_cpu(_processor_flags(), provenance.usable_cores())
     yield check_ffmpeg()
     yield check_run_directory(run_dir)
 
@@ -343,13 +346,6 @@ def _processor_flags() -> set[str]:
         if line.startswith(("flags", "Features"))
         for flag in line.partition(":")[2].split()
     }
-
-
-def _usable_cores() -> int:
-    """Cores that this process may run on, where the system tells; else all."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def _gb(count: int) -> str:

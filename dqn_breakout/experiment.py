@@ -8,8 +8,7 @@ import functools
 import json
 import os
 import sys
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +16,7 @@ import gin
 import tensorflow as tf
 from tf_agents.environments.tf_py_environment import TFPyEnvironment
 
-from dqn_breakout import config, limits
+from dqn_breakout import config, limits, words
 from dqn_breakout.agents.dqn_agent import ClippedDqnAgent
 from dqn_breakout.agents.exploration import RandomPolicy
 from dqn_breakout.collection.collector import Collector, create_collector
@@ -36,6 +35,7 @@ from dqn_breakout.training.checkpoint import RunCheckpointer
 from dqn_breakout.training.divergence import Divergence
 from dqn_breakout.training.learner import Learner, create_learner
 from dqn_breakout.training.loop import iterations
+from dqn_breakout.training.milestones import NOTHING, Milestones, Owed, Writing
 from dqn_breakout.training.progress import ProgressMeter, Row
 from dqn_breakout.training.signals import StopSignals
 
@@ -134,8 +134,8 @@ def train(
         evaluation_games: Full games of an evaluation.
         evaluation_protocol: Name of the evaluation's protocol.
         evaluation_video_seconds: Seconds of a game to record at each evaluation; 0 for no video.
-        go_on_without_checkpoints: Whether to train on where a checkpoint cannot be written (a full
-            disk) instead of stopping; the next is tried when it is due.
+        go_on_without_checkpoints: Whether to train on where a file cannot be written (a full disk)
+            instead of stopping; the next is tried when it is due. The last checkpoint must succeed.
 
     Returns:
         The process's exit code: 0 when the budget is spent, 128 + signal after a stop.
@@ -157,10 +157,12 @@ def train(
     limits.boolean("train.go_on_without_checkpoints", go_on_without_checkpoints)
     protocol = protocols.by_name(evaluation_protocol)
     run = RunDirectory(run_dir)
-    run.create()
-    with run_record.locked(run), StopSignals() as stop:
+    fresh = run.create()
+    with run_record.locked(run, fresh), StopSignals() as stop, contextlib.ExitStack() as closing:
         seed = run_record.settle_seed(run, seed)
         parts = build(seed, ignore_memory)
+        closing.enter_context(_failures_told(run, parts.metrics))
+        closing.callback(parts.collector.close)
         fill = parts.collector.random_fill_env_steps
         limits.require(
             total_env_steps > fill,
@@ -169,153 +171,129 @@ def train(
             "give more.",
         )
         operative_config = run_record.check_config(run)
-        checkpointer = RunCheckpointer(
-            run,
-            parts.agent,
-            parts.replay_buffer,
-            parts.collector,
-            parts.metrics,
-            keep_checkpoints,
-        )
-        for sentence in checkpointer.restore_newest():
-            print(f"Damaged checkpoint left out: {sentence}.", file=sys.stderr)
+        checkpointer = _restored(run, parts, seed, keep_checkpoints)
+        closing.callback(checkpointer.close)
         env_steps = parts.metrics.env_steps
+        metrics_file = hooks.MetricsFileHook(run, env_steps)
+        owed = Owed.at(run, checkpointer.restored_counters, metrics_file.last_env_steps)
         meter = ProgressMeter(parts.agent, parts.metrics, parts.replay_buffer, fill)
 
-        def save(row: Row, evaluation_due: bool = False) -> Row:
-            started = time.monotonic()
-            summary = _summary(parts, row, meter.overall_env_steps_per_second)
-            counters = {
-                "env_steps": row.env_steps,
-                "train_steps": row.train_steps,
-                # What follows a checkpoint and would be missing if the process died before it.
-                "row": row.as_dict(),
-                "evaluation_due": evaluation_due,
-            }
-            try:
-                checkpointer.save(counters)
-                write_json(run.summary_json, summary)
-            except OSError as error:
-                if not go_on_without_checkpoints:
-                    raise
-                console.tell(
-                    f"No checkpoint at {row.env_steps:,} steps ({error.strerror}: "
-                    f"{error.filename}); going on without, as train.go_on_without_checkpoints says."
-                )
-            return dataclasses.replace(row, checkpoint_seconds=time.monotonic() - started)
+        def summary(row: Row) -> dict[str, Any]:
+            return _summary(parts, row, meter.overall_env_steps_per_second)
 
-        game = config.value("create_environment.game")
-        try:
-            metrics_file = hooks.MetricsFileHook(run, env_steps)
-            lost_row, evaluation_lost = None, False
-            if env_steps > metrics_file.last_env_steps:
-                lost_row = Row.from_dict(checkpointer.restored_counters.get("row"))
-            if checkpointer.restored_counters.get("evaluation_due") is True:
-                evaluation_lost = not run.evaluation_json(env_steps).exists()
-            if env_steps >= total_env_steps and lost_row is None and not evaluation_lost:
-                if not _summary_is_of(run, parts):
-                    save(meter.row())
+        if env_steps >= total_env_steps:
+            if not _summary_is_of(run, parts):
+                write_json(run.summary_json, summary(meter.row()))
+            if owed == NOTHING:
                 print(console.end(run, env_steps, None), file=sys.stderr)
                 return 0
-            changes = run_record.changes_since_last_start(run)
-            if changes:
-                print(
-                    f"Not as at this run's last start: {'; '.join(changes)}. It goes on, but "
-                    "perhaps not to the bit as it would have there.",
-                    file=sys.stderr,
-                )
-            run_record.record_start(run, seed, game, env_steps, operative_config)
-            print(_plan(run, parts, seed, game, total_env_steps), file=sys.stderr, flush=True)
-            evaluation_hook = hooks.EvaluationHook(
-                run,
-                functools.partial(
-                    evaluation.evaluate_network,
-                    parts.agent.q_network,
-                    protocol,
-                    evaluation_games,
-                    seed,
-                    parts.environment.batch_size,
-                    each_step=stop.check,
-                ),
-                functools.partial(
-                    _record_game, parts, protocol, seed, evaluation_video_seconds, stop.check
-                )
-                if evaluation_video_seconds
-                else None,
-                meter.pause,
+        changes = run_record.changes_since_last_start(run)
+        if changes:
+            print(
+                f"Not as at this run's last start: {'; '.join(changes)}. It goes on, but perhaps "
+                "not to the bit as it would have there.",
+                file=sys.stderr,
             )
-            row_hooks: list[hooks.Hook] = [
-                console.ConsoleHook(total_env_steps, env_steps),
-                hooks.TensorBoardHook(run),
-                metrics_file,
-            ]
-            log_period = hooks.Period(log_period_env_steps, env_steps)
-            save_period = hooks.Period(checkpoint_period_env_steps, env_steps)
-            evaluation_period = hooks.Period(evaluation_period_env_steps, env_steps)
-            turns = iterations(
-                parts.collector, parts.learner, lambda: parts.metrics.env_steps, total_env_steps
+        game = config.value("create_environment.game")
+        run_record.record_start(run, seed, game, env_steps, operative_config)
+        print(_plan(run, parts, seed, game, total_env_steps), file=sys.stderr, flush=True)
+        writing = Writing(goes_on=go_on_without_checkpoints)
+        evaluation_hook = hooks.EvaluationHook(
+            run,
+            functools.partial(
+                evaluation.evaluate_network,
+                parts.agent.q_network,
+                protocol,
+                evaluation_games,
+                seed,
+                parts.environment.batch_size,
+                each_step=stop.check,
+            ),
+            functools.partial(
+                _record_game, parts, protocol, seed, evaluation_video_seconds, stop.check
             )
-            with contextlib.ExitStack() as closing:
-                closing.callback(evaluation_hook.close)
-                for hook in row_hooks:
-                    closing.callback(hook.close)
-                if env_steps >= total_env_steps and not _summary_is_of(run, parts):
-                    save(meter.row(), evaluation_lost)
-                if lost_row is not None:
-                    for hook in row_hooks:
-                        hook.on_row(lost_row)
-                if evaluation_lost:
-                    evaluation_hook.evaluate(env_steps)
-                # An evaluation that was cut short is still due: no turn may follow.
-                for iteration in turns if stop.received is None else ():
-                    meter.add(iteration)
-                    if not go_on_without_checkpoints:
-                        checkpointer.write_ahead()
-                    for hook in row_hooks:
-                        hook.on_iteration(iteration)
-                    # Asked once: a signal that comes while rows are written is for the next turn,
-                    # or this one would end unsaved.
-                    stopping = stop.received is not None
-                    last = iteration.env_steps >= total_env_steps or stopping
-                    log_due = log_period.due(iteration.env_steps)
-                    evaluation_due = evaluation_period.due(iteration.env_steps)
-                    save_due = save_period.due(iteration.env_steps) or last or evaluation_due
-                    if log_due or save_due:
-                        row = meter.row()
-                        # First what must not be lost, then what only shows it.
-                        if save_due:
-                            row = save(row, evaluation_due)
-                        for hook in row_hooks:
-                            hook.on_row(row)
-                    if stopping:
-                        break
-                    if evaluation_due:
-                        evaluation_hook.evaluate(iteration.env_steps)
-                        if stop.received is not None:
-                            break
-        except Divergence as divergence:
-            try:
-                kept = f"is kept in {divergence.write(run)}"
-            except OSError as error:
-                kept = f"could not be kept ({error.strerror})"
-            raise UserError(
-                f"Training diverged at train step {divergence.train_step:,} "
-                f"({parts.metrics.env_steps:,} environment steps): {divergence.reason}. The batch "
-                f"{kept}; checkpoints written before are sound. Try a lower "
-                "create_optimizer.learning_rate in another --run_dir."
-            ) from divergence
+            if evaluation_video_seconds
+            else None,
+            meter.pause,
+        )
+        row_hooks: list[hooks.Hook] = [
+            console.ConsoleHook(total_env_steps, env_steps),
+            hooks.TensorBoardHook(run),
+            metrics_file,
+        ]
+        for each in (evaluation_hook, *row_hooks):
+            closing.callback(writing.close, each)
+        milestones = Milestones(
+            run,
+            checkpointer,
+            meter,
+            row_hooks,
+            evaluation_hook,
+            stop,
+            writing,
+            summary,
+            seed=seed,
+            env_steps=env_steps,
+            total_env_steps=total_env_steps,
+            log_period_env_steps=log_period_env_steps,
+            checkpoint_period_env_steps=checkpoint_period_env_steps,
+            evaluation_period_env_steps=evaluation_period_env_steps,
+        )
+        goes_on = milestones.make_up(owed)
+        turns = iterations(
+            parts.collector, parts.learner, lambda: parts.metrics.env_steps, total_env_steps
+        )
+        while goes_on and (iteration := next(turns, None)) is not None:
+            goes_on = milestones.after(iteration)
+    stopped_by = stop.received.name if stop.received is not None else None
+    print(console.end(run, parts.metrics.env_steps, stopped_by), file=sys.stderr)
+    return stop.exit_code
+
+
+def _restored(
+    run: RunDirectory, parts: Experiment, seed: int, keep_checkpoints: int
+) -> RunCheckpointer:
+    """What saves the run, after the run was brought to where its newest sound checkpoint is."""
+    checkpointer = RunCheckpointer(
+        run, parts.agent, parts.replay_buffer, parts.collector, parts.metrics, keep_checkpoints
+    )
+    for sentence in checkpointer.restore_newest():
+        print(f"Damaged checkpoint left out: {sentence}.", file=sys.stderr)
+    saved_seed = checkpointer.restored_counters.get("seed", seed)
+    if saved_seed != seed:
+        raise UserError(
+            f"{run.run_json} says that the seed is {seed}, and the checkpoints there are of seed "
+            f"{words.shown(saved_seed)}. Restore the file, or choose another --run_dir."
+        )
+    return checkpointer
+
+
+@contextlib.contextmanager
+def _failures_told(run: RunDirectory, metrics: CollectionMetrics) -> Iterator[None]:
+    """Says in a sentence what ended training.
+
+    Raises:
+        UserError: Training has diverged, or a file could not be written.
+    """
+    try:
+        yield
+    except Divergence as divergence:
+        try:
+            kept = f"is kept in {divergence.write(run)}"
         except OSError as error:
-            raise UserError(
-                f"A file could not be written at {parts.metrics.env_steps:,} environment steps "
-                f"({error.strerror}: {error.filename}). Checkpoints written before are sound; make "
-                "room and start the same command again."
-            ) from error
-        finally:
-            checkpointer.close()
-            parts.environment.close()
-        stopped_by = stop.received.name if stop.received is not None else None
-        print(console.end(run, parts.metrics.env_steps, stopped_by), file=sys.stderr)
-        return stop.exit_code
+            kept = f"could not be kept ({error.strerror})"
+        raise UserError(
+            f"Training diverged at train step {divergence.train_step:,} "
+            f"({metrics.env_steps:,} environment steps): {divergence.reason}. The batch "
+            f"{kept}; checkpoints written before are sound. Try a lower "
+            "create_optimizer.learning_rate in another --run_dir."
+        ) from divergence
+    except OSError as error:
+        raise UserError(
+            f"A file could not be written at {metrics.env_steps:,} environment steps "
+            f"({error.strerror}: {error.filename}). Checkpoints written before are sound; make "
+            "room and start the same command again."
+        ) from error
 
 
 def _summary_is_of(run: RunDirectory, parts: Experiment) -> bool:

@@ -44,12 +44,20 @@ def git_revision() -> str | None:
 
 
 def machine() -> dict[str, Any]:
-    """Processor, cores and memory."""
+    """Processor, cores, those of them that this process may use, and memory."""
     return {
         "processor": _processor(),
         "cores": os.cpu_count(),
+        "usable_cores": usable_cores(),
         "memory_bytes": memory_bytes(),
     }
+
+
+def usable_cores() -> int:
+    """Cores that this process may run on, where the system tells; else all."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def memory_bytes() -> int:

@@ -14,8 +14,10 @@ run_directory/
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -44,17 +46,22 @@ class RunDirectory:
         """Where the scores of the evaluation at so many environment steps are."""
         return self.evaluations / f"{env_steps:012d}.json"
 
-    def create(self) -> None:
-        """Makes the directory and checks that it can be written.
+    def create(self) -> bool:
+        """Makes the directory, where there is none, and checks that it can be written.
+
+        Returns:
+            Whether it was made.
 
         Raises:
             UserError: It cannot be made or written.
         """
         probe = self.path / ".writable"
         try:
+            fresh = not self.path.exists()
             self.path.mkdir(parents=True, exist_ok=True)
             probe.write_bytes(b"")
             probe.unlink()
+            return fresh
         except (OSError, ValueError) as error:  # ValueError: a zero byte in the name.
             reason = error.strerror if isinstance(error, OSError) else words.first_line(error)
             raise UserError(
@@ -85,23 +92,41 @@ class RunDirectory:
         )
 
 
+@contextlib.contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """Has an OSError inside name `path`: a flush that fails names nothing, a rename what is gone.
+
+    Raises:
+        OSError: That error.
+    """
+    try:
+        yield
+    except OSError as error:
+        error.filename, error.filename2 = str(path), None
+        raise
+
+
 def write_atomically(path: Path, content: bytes) -> None:
     """Writes a file so that it is whole or absent under its name, whatever happens meanwhile.
 
     Raises:
-        OSError: The disk is full, or the directory is gone; the file is as it was.
+        OSError: The disk is full, or the directory is gone; the file is as it was. `path` is the
+            error's `filename`.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with open(temporary, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
-    sync_folder(path.parent)
+    with naming(path):
+        try:
+            with open(temporary, "wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(temporary, path)
+        except BaseException:
+            # What failed first is what is to be told.
+            with contextlib.suppress(OSError):
+                temporary.unlink()
+            raise
+        sync_folder(path.parent)
 
 
 def write_json(path: Path, value: Any) -> None:

@@ -2,25 +2,16 @@
 
 from __future__ import annotations
 
-import os
-
 import tensorflow as tf
 
-from dqn_breakout import config, limits
-
-
-def processors() -> int:
-    """Processors that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+from dqn_breakout import config, limits, provenance
 
 
 def share(number: int | None = None) -> None:
     """Shares the processors among the lanes of a batch that gin asks for.
 
-    Each lane has a thread of its own, and one more plays the games beside them. What processors are
-    left help inside single operations.
+    Each lane has a thread of its own; beside them one more plays the games, and one computes the
+    targets of the next train step. What processors are left help inside single operations.
 
     Args:
         number: Processors to use; None for all that this process may use.
@@ -31,6 +22,6 @@ def share(number: int | None = None) -> None:
     """
     name = "create_q_network.convolution_lanes"
     lanes = limits.positive_int(name, config.value(name, 1))
-    within_operations = max((number or processors()) // lanes, 1)
+    within_operations = max((number or provenance.usable_cores()) // lanes, 1)
     tf.config.threading.set_intra_op_parallelism_threads(within_operations)
-    tf.config.threading.set_inter_op_parallelism_threads(lanes + 1)
+    tf.config.threading.set_inter_op_parallelism_threads(lanes + 2)

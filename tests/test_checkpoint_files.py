@@ -133,6 +133,8 @@ def test_checkpoints_are_listed_newest_first_by_number(folders):
     shutil.copytree(folders.checkpoints / "000000000050", folders.checkpoints / "1000000000000")
     (folders.checkpoints / ".000000099999.1.tmp").mkdir()
     (folders.checkpoints / "notes").mkdir()
+    (folders.checkpoints / "\N{SUPERSCRIPT TWO}").mkdir()
+    (folders.checkpoints / "\N{ARABIC-INDIC DIGIT TWO}").mkdir()
     (folders.checkpoints / "77").write_text("a file, no checkpoint")
     found = checkpoint_files.checkpoints(folders.checkpoints)
     assert [path.name for path in found] == [
@@ -544,11 +546,11 @@ def test_a_segment_of_more_than_its_manifest_states_is_refused(folders):
     )
 
 
-def test_a_segment_of_unstated_size_is_bounded_too(folders, monkeypatch):
-    monkeypatch.setattr(checkpoint_files, "_UNSTATED_BYTES", 1_000_000)
-    checkpoint = with_segment(folders, lz4.frame.compress(bytes(200_000_000)))
+@pytest.mark.parametrize("stated", [{}, {"uncompressed_bytes": 2**40}])
+def test_a_segment_of_more_than_its_reader_allows_is_refused(folders, stated):
+    checkpoint = with_segment(folders, lz4.frame.compress(bytes(200_000_000)), **stated)
     with little_memory(), pytest.raises(DamagedCheckpoint, match="more than 1000000 bytes"):
-        checkpoint.segment(folders.replay, SEGMENT)
+        checkpoint.segment(folders.replay, SEGMENT, 1_000_000)
 
 
 @pytest.mark.parametrize("stated", ["1000", None, []])
@@ -685,8 +687,11 @@ def test_a_write_that_fails_at_any_point_leaves_the_earlier_checkpoint(folders, 
     for fail_at in range(1, steps.calls + 1):
         with monkeypatch.context() as patch:
             DiskFull(patch, ["fsync", "replace"], fail_at)
-            with pytest.raises(OSError, match=os.strerror(errno.ENOSPC)):
+            with pytest.raises(OSError, match=os.strerror(errno.ENOSPC)) as caught:
                 folders.write(2000)
+        # The segment comes first: a flush, a rename, a flush.
+        written = folders.replay / SEGMENT if fail_at <= 3 else folders.checkpoints / "000000002000"
+        assert caught.value.filename == str(written)
         # Nothing half-written lies about, and what has a final name is whole.
         assert not list(folders.path.rglob("*.tmp"))
         found = checkpoint_files.checkpoints(folders.checkpoints)
@@ -796,9 +801,10 @@ def test_sweeping_takes_what_is_half_written_and_nothing_else(folders):
     before = folders.files()
     for folder in (folders.path, folders.checkpoints, folders.replay):
         (folder / ".some.json.4711.tmp").write_bytes(b"half")
+        (folder / ".000000002000.4711.tmp.mp4").write_bytes(b"half")
         (folder / ".000000002000.4711.tmp").mkdir()
         (folder / ".000000002000.4711.tmp" / "network.npz").write_bytes(b"half")
-    mine = ["notes.tmp", ".notes.tmp", ".lock", "some.json.4711.tmp"]
+    mine = ["notes.tmp", ".notes.tmp", ".lock", "some.json.4711.tmp", ".notes.1.tmp.txt"]
     for name in mine:
         (folders.path / name).write_bytes(b"mine")
     for folder in (folders.path, folders.checkpoints, folders.replay, folders.path / "missing"):

@@ -301,7 +301,11 @@ WATCHING = {
 
 
 # How results are computed, which changes them by rounding alone.
-SPEED = {"create_q_network.convolution_lanes", "create_optimizer.compiled"}
+SPEED = {
+    "create_q_network.convolution_lanes",
+    "create_optimizer.compiled",
+    "create_learner.targets_ahead",
+}
 # Where training is stopped because it has failed.
 SAFETY = {"create_agent.q_value_limit"}
 

@@ -76,11 +76,18 @@ def test_without_git_there_is_no_revision(checkout, tmp_path, monkeypatch):
 
 def test_the_machine_is_told_in_plain_values():
     machine = provenance.machine()
-    assert set(machine) == {"processor", "cores", "memory_bytes"}
+    assert set(machine) == {"processor", "cores", "usable_cores", "memory_bytes"}
     assert machine["processor"]
-    assert machine["cores"] == os.cpu_count()
+    assert machine["cores"] == os.cpu_count() >= machine["usable_cores"] >= 1
     assert machine["memory_bytes"] > 100_000_000
     assert json.loads(json.dumps(machine)) == machine
+
+
+def test_usable_cores_are_those_that_the_process_may_run_on(monkeypatch):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda process: {1, 5, 7}, raising=False)
+    assert provenance.machine()["usable_cores"] == provenance.usable_cores() == 3
+    monkeypatch.delattr(os, "sched_getaffinity")
+    assert provenance.usable_cores() == os.cpu_count()
 
 
 def test_memory_is_the_machines_or_the_containers_if_less(tmp_path, monkeypatch):

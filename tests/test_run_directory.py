@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import resource
 from pathlib import Path
 
 import pytest
@@ -140,6 +141,43 @@ def test_a_write_that_fails_leaves_the_file_as_it_was(tmp_path, monkeypatch, fai
             write_atomically(path, b"two")
     assert path.read_bytes() == b"one"
     assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("flush", [1, 2])
+def test_a_flush_that_fails_names_the_file(tmp_path, monkeypatch, flush):
+    """The first is of the content, the second of the folder."""
+    calls = []
+
+    def fail(descriptor: int) -> None:
+        calls.append(descriptor)
+        if len(calls) == flush:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", fail)
+    with pytest.raises(OSError, match="No space left") as caught:
+        write_json(tmp_path / "value.json", 1)
+    assert caught.value.filename == str(tmp_path / "value.json")
+
+
+def test_a_rename_that_fails_names_the_file_and_not_what_is_gone(tmp_path):
+    path = tmp_path / "file"
+    path.mkdir()
+    with pytest.raises(IsADirectoryError) as caught:
+        write_atomically(path, b"")
+    assert (caught.value.filename, caught.value.filename2) == (str(path), None)
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_write_that_really_fails_names_the_file(tmp_path):
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, hard))
+    try:
+        with pytest.raises(OSError, match=os.strerror(errno.EFBIG)) as caught:
+            write_atomically(tmp_path / "file", bytes(5000))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert caught.value.filename == str(tmp_path / "file")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_content_is_on_disk_before_it_gets_its_name(tmp_path, monkeypatch):

@@ -30,10 +30,10 @@ except UserError as error:
 
 
 @pytest.mark.slow
-def test_each_lane_has_a_thread_and_the_games_one_more() -> None:
+def test_each_lane_has_a_thread_and_games_and_targets_one_more_each() -> None:
     ended = subprocess.run(
         [sys.executable, "-c", PROGRAM], cwd=REPOSITORY, capture_output=True, text=True, check=True
     )
     *shared, refused = ended.stdout.splitlines()
-    assert shared == ["8 3", "1 3", "1 3", "1 5", "8 2"]
+    assert shared == ["8 4", "1 4", "1 4", "1 6", "8 3"]
     assert refused.startswith("create_q_network.convolution_lanes must be ")

@@ -126,6 +126,12 @@ class Collector:
         self.time_step, _ = played.result()
         self._staging.release()
 
+    def close(self) -> None:
+        """Ends the thread that plays, and the games."""
+        if self.overlapped:
+            self._thread.shutdown(wait=True)
+        self._environment.close()
+
     def variables(self) -> dict[str, tf.Variable]:
         """Positions of the policies' random streams, by name."""
         return {f"{name}_calls": policy.calls for name, policy in self._policies.items()}

@@ -16,7 +16,10 @@ class CompressedFrameStore:
     at most two chunks are only partly in use, however often it wraps: memory stays flat. The index
     takes 12 bytes a place; Python's own objects would take about 50.
 
-    Reads and writes may come from different threads, but never at the same time.
+    One thread writes at a time. Others may read meanwhile, but only places that are not written
+    until they have been read: a chunk is filled again only when all its frames were overwritten,
+    so that the frame of any other place stays where it is. What is read of a place that is written
+    at the same time may be anything, or a ValueError.
     """
 
     # Beside a compressed frame: where it lies (int64) and how long it is (int32).
@@ -75,7 +78,7 @@ class CompressedFrameStore:
             uint8 `(*places.shape, *frame_shape)`, an array of the caller's own.
 
         Raises:
-            ValueError: Nothing was written into one of the places.
+            ValueError: Nothing was written into one of the places, or it was just being written.
         """
         wanted, first, inverse = np.unique(
             places.reshape(-1), return_index=True, return_inverse=True
@@ -87,15 +90,18 @@ class CompressedFrameStore:
         size, memory, decompress = self._frame_bytes, self._chunks, lz4.block.decompress
         frames = np.empty((places.size, size), np.uint8)
         output = frames.reshape(-1).data
-        for number, chunk, begin, end in zip(
-            first.tolist(),
-            chunks.tolist(),
-            begins.tolist(),
-            (begins + lengths).tolist(),
-            strict=True,
-        ):
-            start = number * size
-            output[start : start + size] = decompress(memory[chunk][begin:end], size)
+        try:
+            for number, chunk, begin, end in zip(
+                first.tolist(),
+                chunks.tolist(),
+                begins.tolist(),
+                (begins + lengths).tolist(),
+                strict=True,
+            ):
+                start = number * size
+                output[start : start + size] = decompress(memory[chunk][begin:end], size)
+        except lz4.block.LZ4BlockError as error:
+            raise ValueError("A frame was overwritten while it was read") from error
         repeated = np.ones(places.size, bool)
         repeated[first] = False
         frames[repeated] = frames[first[inverse[repeated]]]

@@ -24,8 +24,9 @@ class CompressedFrameTable(FrameTable):
     What is read is what `FrameTable` would read, to the last bit. Other fields lie in TensorFlow
     variables as there; `variables` has no frames.
 
-    Reads and writes may come from different threads, but never at the same time. Inside one
-    `tf.function` they happen in the order in which they are written down, as with variables.
+    Other threads may read rows while one writes others; see `CompressedFrameStore`. Inside one
+    `tf.function`, reads and writes happen in the order in which they are written down, as with
+    variables.
     """
 
     ESTIMATED = True

@@ -176,12 +176,18 @@ class FrameReplayBuffer(tf_uniform_replay_buffer.TFUniformReplayBuffer):
     def read_rows(self, start: int, stop: int) -> FrameRow:
         """The stored rows number `start` to `stop` (exclusive) of every environment.
 
+        Another thread may add rows meanwhile. If `start` is still stored afterwards, what was read
+        is sound, since rows are counted before they are written; if not, it may be anything.
+
         Args:
             start: First row, counted from the run's first step; it must still be stored.
             stop: One past the last row.
 
         Returns:
             NumPy arrays shaped `(stop - start, B, ...)`.
+
+        Raises:
+            ValueError: Of compressed frames, one was overwritten while it was read.
         """
         rows = self._rows(np.arange(start, stop))
         return FrameRow(*(values.numpy() for values in self._data_table.read(rows)))

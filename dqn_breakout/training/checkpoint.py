@@ -6,6 +6,7 @@ stream, metrics, the replay buffer, and the games. Files are `checkpoint_files`'
 
 from __future__ import annotations
 
+import math
 import re
 import shutil
 from collections.abc import Mapping
@@ -16,7 +17,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from dqn_breakout import checkpoint_files
+from dqn_breakout import checkpoint_files, words
 from dqn_breakout.checkpoint_files import Checkpoint, DamagedCheckpoint
 from dqn_breakout.collection.collector import Collector
 from dqn_breakout.collection.metrics import CollectionMetrics
@@ -27,6 +28,10 @@ from dqn_breakout.run_directory import RunDirectory
 # About 29 MB of frames. While a segment is written, its rows and the compressed file are held;
 # while it is read, its decompressed bytes and its rows.
 _SEGMENT_TRANSITIONS = 4_096
+# As many had those that were written first; none has more.
+_LARGEST_SEGMENT_TRANSITIONS = 16_384
+# Far above what names and headers take in a segment, beside its rows.
+_HEADER_BYTES = 2**16
 # In a checkpoint's counters: how many rows each environment had added to the replay buffer.
 _ROWS = "replay_rows"
 _SEGMENT_NAME = re.compile(r"rows-(\d{12})-(\d{12})\.npz\.lz4")
@@ -61,6 +66,7 @@ class RunCheckpointer:
         self._keep = keep
         self.restored_counters: dict[str, Any] = {}
         self._segments: dict[str, Mapping[str, Any]] = {}
+        self._saved_rows = 0  # All rows before this one are in segments, or were overwritten.
         self._damaged: set[Path] = set()
         self._step = max(1, _SEGMENT_TRANSITIONS // replay_buffer.num_environments)
         self._thread = ThreadPoolExecutor(1, "checkpoint")
@@ -79,11 +85,10 @@ class RunCheckpointer:
             if not self._ahead.done():
                 return
             self._wait()
-        start = self._first_unsaved_row()
-        # In a small buffer they might be overwritten before they are read.
-        room = self._replay_buffer.max_length >= 2 * self._step
-        if room and self._replay_buffer.rows_added - start >= self._step:
-            self._ahead = self._thread.submit(self._save_rows, start, start + self._step)
+        start, replay = self._saved_rows, self._replay_buffer
+        # Rows that come next to be overwritten are left to the checkpoint itself.
+        if self._step <= replay.rows_added - start <= replay.max_length - self._step:
+            self._ahead = self._thread.submit(self._save_ahead, start, start + self._step)
 
     def close(self) -> None:
         """Waits for a segment being written, so that nothing is written once the run is let go."""
@@ -134,7 +139,7 @@ class RunCheckpointer:
                 another network or replay buffer. Nothing is deleted.
         """
         run = self._run
-        for folder in (run.path, run.checkpoints, run.replay, run.evaluations):
+        for folder in (run.path, run.checkpoints, run.replay, run.evaluations, run.videos):
             checkpoint_files.sweep(folder)
         damage: list[str] = []
         found = checkpoint_files.checkpoints(self._run.checkpoints)
@@ -180,22 +185,27 @@ class RunCheckpointer:
             for name, variable in variables.items():
                 variable.assign(arrays[name])
         self._segments = dict(checkpoint.manifest["segments"])
+        self._saved_rows = self._replay_buffer.rows_added
         self.restored_counters = checkpoint.counters
         self._collector.set_state(groups["environment"])
 
     def _check_segment_names(self, checkpoint: Checkpoint) -> None:
         """Compares the rows that a checkpoint says it has with those that this run needs."""
-        path = checkpoint.path
+        path, environments = checkpoint.path, self._replay_buffer.num_environments
         ranges = [_segment_range(name) for name in checkpoint.segments]
         last = 0
         for place, (start, stop) in enumerate(ranges):
             if start >= stop or (place and start != last):
                 raise DamagedCheckpoint(f"{path} lacks replay rows before row {start}")
             last = stop
+            if stop - start > max(1, _LARGEST_SEGMENT_TRANSITIONS // environments):
+                raise DamagedCheckpoint(f"{path} has {stop - start} replay rows in one segment")
         # Checkpoints were first written without this count.
         rows = checkpoint.counters.get(_ROWS, last)
         if rows != last:
-            raise DamagedCheckpoint(f"{path} has {last} replay rows and should have {rows}")
+            raise DamagedCheckpoint(
+                f"{path} has {last} replay rows and should have {words.shown(rows)}"
+            )
         first = ranges[0][0] if ranges else 0
         if first > max(0, last - self._replay_buffer.max_length):
             raise UserError(
@@ -206,8 +216,13 @@ class RunCheckpointer:
     def _restore_segment(self, checkpoint: Checkpoint, name: str) -> None:
         """Puts one segment's rows into the replay buffer; they leave memory when it returns."""
         start, stop = _segment_range(name)
+        # What the manifest states is its writer's word. These are the bytes that such rows take.
+        row_bytes = sum(
+            each.dtype.size * math.prod(each.shape) for each in self._replay_buffer.data_spec
+        )
+        limit = (stop - start) * self._replay_buffer.num_environments * row_bytes + _HEADER_BYTES
         try:
-            arrays = checkpoint.segment(self._run.replay, name)
+            arrays = checkpoint.segment(self._run.replay, name, limit)
         except DamagedCheckpoint as error:
             # It was sound a moment ago, or was written so; earlier rows are in place already.
             raise UserError(
@@ -248,7 +263,7 @@ class RunCheckpointer:
         }
 
     def _save_new_rows(self) -> None:
-        """Writes the rows added since the last checkpoint, and forgets overwritten segments."""
+        """Writes the rows added since the last checkpoint, and drops overwritten segments."""
         self._wait()
         replay = self._replay_buffer
         oldest = self._oldest_row()
@@ -257,20 +272,33 @@ class RunCheckpointer:
             for name, fingerprint in self._segments.items()
             if _segment_range(name)[1] > oldest
         }
-        for start in range(self._first_unsaved_row(), replay.rows_added, self._step):
-            self._save_rows(start, min(start + self._step, replay.rows_added))
+        # Where checkpoints fail for want of room, what was written for them may give it back.
+        self._drop_segments(checkpoint_files.checkpoints(self._run.checkpoints))
+        for start in range(max(self._saved_rows, oldest), replay.rows_added, self._step):
+            stop = min(start + self._step, replay.rows_added)
+            self._write_segment(start, stop, replay.read_rows(start, stop))
 
-    def _save_rows(self, start: int, stop: int) -> None:
+    def _save_ahead(self, start: int, stop: int) -> None:
+        """Writes rows while training goes on, unless it overwrites them meanwhile."""
+        try:
+            rows = self._replay_buffer.read_rows(start, stop)
+        except ValueError:
+            if self._oldest_row() <= start:
+                raise
+            return
+        # A row is counted before it is written: if the first is not counted out, all are whole.
+        if self._oldest_row() <= start:
+            self._write_segment(start, stop, rows)
+
+    def _write_segment(self, start: int, stop: int, rows: FrameRow) -> None:
         name = f"rows-{start:012d}-{stop:012d}.npz.lz4"
-        rows = self._replay_buffer.read_rows(start, stop)._asdict()
-        self._segments[name] = checkpoint_files.write_segment(self._run.replay, name, rows)
+        self._segments[name] = checkpoint_files.write_segment(
+            self._run.replay, name, rows._asdict()
+        )
+        self._saved_rows = stop
 
     def _oldest_row(self) -> int:
         return max(0, self._replay_buffer.rows_added - self._replay_buffer.max_length)
-
-    def _first_unsaved_row(self) -> int:
-        saved = max((_segment_range(name)[1] for name in self._segments), default=0)
-        return max(saved, self._oldest_row())
 
     def _wait(self) -> None:
         """Waits for the segment being written, if any; what stopped it is raised here."""
@@ -280,28 +308,34 @@ class RunCheckpointer:
 
     def _drop_old(self, written: Checkpoint) -> None:
         """Removes checkpoints beyond the number to keep, and segments that none needs."""
-        kept, needed, newer_unread = 0, set(self._segments), False
+        kept, left = 0, []
         for path in checkpoint_files.checkpoints(self._run.checkpoints):
+            # The run went back from a newer one, because it is damaged.
             newer = int(path.name) > int(written.path.name)
-            segments = _segments_of(path)
-            if newer:
-                # The run went back from it, because it is damaged.
-                newer_unread |= segments is None
-                needed.update(segments or ())
-            elif segments is not None and path not in self._damaged and kept < self._keep:
-                kept += 1
-                needed.update(segments)
+            sound = path not in self._damaged and _segments_of(path) is not None
+            if newer or (sound and kept < self._keep):
+                kept += not newer
+                left.append(path)
             else:
                 shutil.rmtree(path)
-        if newer_unread or not self._run.replay.is_dir():
-            return
-        for path in list(self._run.replay.iterdir()):
-            if path.name not in needed and _SEGMENT_NAME.fullmatch(path.name):
-                path.unlink()
+        self._drop_segments(left)
+
+    def _drop_segments(self, checkpoints: list[Path]) -> None:
+        """Removes segments that neither the run nor any of these checkpoints needs."""
+        needed = set(self._segments)
+        for path in checkpoints:
+            segments = _segments_of(path)
+            if segments is None:
+                return
+            needed.update(segments)
+        if self._run.replay.is_dir():
+            for path in list(self._run.replay.iterdir()):
+                if path.name not in needed and _SEGMENT_NAME.fullmatch(path.name):
+                    path.unlink()
 
 
 def _segments_of(path: Path) -> list[str] | None:
-    """The segments that a checkpoint needs; None if its manifest is damaged."""
+    """The segments that a checkpoint needs; None if that cannot be read."""
     try:
         return checkpoint_files.open_checkpoint(path).segments
     except DamagedCheckpoint:

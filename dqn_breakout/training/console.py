@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime
-import os
 import shlex
 import sys
 from typing import TextIO
@@ -32,6 +31,7 @@ def plan(
 ) -> str:
     """What will run, where, with how much memory, and until when."""
     gpus = len(tf.config.list_physical_devices("GPU"))
+    device = f"{gpus} GPU(s)" if gpus else f"CPU, {provenance.usable_cores()} cores"
     left = max(total_env_steps - env_steps, 0) / guessed_env_steps_per_second
     finish = datetime.datetime.now().astimezone() + datetime.timedelta(seconds=left)
     budget = (
@@ -42,9 +42,9 @@ def plan(
     lines = [
         f"DQN on {game}, seed {seed}, {num_environments} game(s) side by side",
         f"  run directory   {run.path}",
-        f"  device          {f'{gpus} GPU(s)' if gpus else f'CPU, {os.cpu_count()} cores'}",
-        f"  replay buffer   {replay_transitions:,} transitions, {replay_bytes / 1e9:.2f} GB when "
-        f"full; this machine has {provenance.memory_bytes() / 1e9:.1f} GB",
+        f"  device          {device}",
+        f"  replay buffer   {replay_transitions:,} transitions, about {replay_bytes / 1e9:.2f} GB "
+        f"when full; this machine has {provenance.memory_bytes() / 1e9:.1f} GB",
         f"  budget          {budget}",
         f"  finish          around {finish:%a %H:%M}, in {format_seconds(left)} (a guess from the "
         f"processor's speed: {guessed_env_steps_per_second:,.0f} steps/s)",
@@ -74,6 +74,8 @@ def end(run: RunDirectory, env_steps: int, stopped_by: str | None) -> str:
 
 class ConsoleHook:
     """A progress bar on a terminal; a line per row elsewhere."""
+
+    writes = "progress"
 
     def __init__(self, total_env_steps: int, env_steps: int, stream: TextIO | None = None):
         """Shows progress from `env_steps` to `total_env_steps`, on stderr if not on `stream`."""

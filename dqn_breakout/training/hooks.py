@@ -5,24 +5,40 @@ A hook is told each row; it never touches what training depends on.
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import json
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Protocol
 
 import tensorflow as tf
 
+from dqn_breakout import words
 from dqn_breakout.errors import UserError
-from dqn_breakout.run_directory import RunDirectory, write_json
+from dqn_breakout.run_directory import RunDirectory, naming, write_atomically, write_json
 from dqn_breakout.training.console import tell
 from dqn_breakout.training.loop import Iteration
 from dqn_breakout.training.progress import Row
 from dqn_breakout.training.signals import Stopped
 
 
-class Hook(Protocol):
+class Output(Protocol):
+    """Something that training writes; what cannot be written raises OSError.
+
+    Attributes:
+        writes: What it writes, as a message names it.
+    """
+
+    writes: str
+
+    def close(self) -> None:
+        """When the run ends or stops."""
+
+
+class Hook(Output, Protocol):
     """A side effect of training."""
 
     def on_iteration(self, iteration: Iteration) -> None:
@@ -31,25 +47,47 @@ class Hook(Protocol):
     def on_row(self, row: Row) -> None:
         """At each log period."""
 
+
+class EventFile:
+    """Scalars under one folder, for TensorBoard."""
+
+    def __init__(self, folder: Path):
+        """Opens no file before the first scalar."""
+        self._folder = folder
+        self._writer: Any = None
+
+    def write(self, env_steps: int, scalars: dict[str, float]) -> None:
+        """Writes scalars by tag, and flushes them.
+
+        Raises:
+            OSError: They could not be written.
+        """
+        with self._os_errors():
+            if self._writer is None:
+                self._writer = tf.summary.create_file_writer(str(self._folder))
+            with self._writer.as_default(step=env_steps):
+                for tag, value in scalars.items():
+                    tf.summary.scalar(tag, value)
+            self._writer.flush()
+
     def close(self) -> None:
-        """When the run ends or stops."""
+        """Closes the file.
 
+        Raises:
+            OSError: What was left to write could not be written.
+        """
+        with self._os_errors():
+            if self._writer is not None:
+                self._writer.close()
 
-class Period:
-    """Tells when another `period` environment steps have passed; a resumed run keeps the rhythm."""
-
-    def __init__(self, period_env_steps: int, env_steps: int):
-        """Starts counting periods from `env_steps`."""
-        self._period = period_env_steps
-        self._passed = env_steps // period_env_steps
-
-    def due(self, env_steps: int) -> bool:
-        """Whether a period ended since the last call that said so."""
-        passed = env_steps // self._period
-        if passed == self._passed:
-            return False
-        self._passed = passed
-        return True
+    @contextlib.contextmanager
+    def _os_errors(self) -> Iterator[None]:
+        """Makes OSErrors of TensorFlow's own, which are none even where the disk is full."""
+        try:
+            yield
+        except tf.errors.OpError as error:
+            reason = words.first_line(error)
+            raise OSError(errno.EIO, reason, str(self._folder)) from error
 
 
 class TensorBoardHook:
@@ -69,25 +107,25 @@ class TensorBoardHook:
         "checkpoint_seconds": "checkpoint/pause_seconds",
     }
 
+    writes = "TensorBoard's event file"
+
     def __init__(self, run: RunDirectory):
         """Writes under the run's directory; steps are environment steps."""
-        self._writer = tf.summary.create_file_writer(str(run.train_events))
+        self._events = EventFile(run.train_events)
 
     def on_iteration(self, iteration: Iteration) -> None:
         """Nothing."""
 
     def on_row(self, row: Row) -> None:
         """Writes the row's numbers, leaving out those there are none of."""
-        with self._writer.as_default(step=row.env_steps):
-            for field, tag in self._TAGS.items():
-                value = getattr(row, field)
-                if value is not None:
-                    tf.summary.scalar(tag, float(value))
-        self._writer.flush()
+        values = {tag: getattr(row, field) for field, tag in self._TAGS.items()}
+        self._events.write(
+            row.env_steps, {tag: float(value) for tag, value in values.items() if value is not None}
+        )
 
     def close(self) -> None:
         """Closes the event file."""
-        self._writer.close()
+        self._events.close()
 
 
 class MetricsFileHook:
@@ -96,6 +134,8 @@ class MetricsFileHook:
     Attributes:
         last_env_steps: Environment steps of the last row in the file; -1 where there is none.
     """
+
+    writes = "metrics.jsonl"
 
     def __init__(self, run: RunDirectory, env_steps: int):
         """Goes on after `env_steps`: rows of work that was lost with a crash are dropped."""
@@ -108,17 +148,23 @@ class MetricsFileHook:
                 if number is not None and number <= env_steps:
                     kept.append(line)
                     self.last_env_steps = number
-            temporary = self._path.with_suffix(".jsonl.tmp")
-            temporary.write_text("".join(line + "\n" for line in kept))
-            os.replace(temporary, self._path)
+            write_atomically(self._path, "".join(line + "\n" for line in kept).encode())
 
     def on_iteration(self, iteration: Iteration) -> None:
         """Nothing."""
 
     def on_row(self, row: Row) -> None:
-        """Appends the row."""
-        with open(self._path, "a") as file:
-            file.write(json.dumps(row.as_dict()) + "\n")
+        """Appends the row; all of it or, where the disk is full, nothing."""
+        line = json.dumps(row.as_dict()).encode() + b"\n"
+        with naming(self._path), open(self._path, "ab", buffering=0) as file:
+            end = file.tell()
+            try:
+                written = file.write(line)
+                if written < len(line):
+                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            except OSError:
+                file.truncate(end)
+                raise
         self.last_env_steps = row.env_steps
 
     def close(self) -> None:
@@ -126,7 +172,12 @@ class MetricsFileHook:
 
 
 class EvaluationHook:
-    """Plays evaluation games; leaves scores in TensorBoard and JSON, and a video."""
+    """Plays evaluation games; leaves scores in TensorBoard, a video, and at last scores in JSON.
+
+    An evaluation without its JSON file is not done.
+    """
+
+    writes = "an evaluation"
 
     def __init__(
         self,
@@ -147,7 +198,7 @@ class EvaluationHook:
         self._evaluate = evaluate
         self._record = record
         self._pause = pause
-        self._writer = tf.summary.create_file_writer(str(run.eval_events))
+        self._events = EventFile(run.eval_events)
 
     def evaluate(self, env_steps: int) -> None:
         """Evaluates the network as it is; leaves it undone where a stop was asked for."""
@@ -163,29 +214,36 @@ class EvaluationHook:
 
     def _run_evaluation(self, env_steps: int) -> None:
         scores = {"env_steps": env_steps, **self._evaluate()}
+        means = {"games/return_mean": scores["mean"], "games/return_median": scores["median"]}
+        self._events.write(env_steps, {tag: float(value) for tag, value in means.items()})
+        no_video = self._record_video(env_steps)
         self._run.evaluations.mkdir(exist_ok=True)
         write_json(self._run.evaluation_json(env_steps), scores)
-        with self._writer.as_default(step=env_steps):
-            tf.summary.scalar("games/return_mean", float(scores["mean"]))
-            tf.summary.scalar("games/return_median", float(scores["median"]))
-        self._writer.flush()
         tell(
             f"Evaluation at {env_steps:,} steps: mean return {scores['mean']:.2f} of "
             f"{scores['games']} full games ({scores['protocol']['name']} protocol)"
         )
+        if no_video is not None:
+            tell(f"There is no video of it: {no_video.message}")
+
+    def _record_video(self, env_steps: int) -> UserError | None:
+        """Records a game, if asked to; returns what kept it from being recorded.
+
+        Days of training do not end for want of a video.
+        """
         if self._record is None:
-            return
+            return None
         path = self._run.videos / f"{env_steps:012d}.mp4"
         path.parent.mkdir(exist_ok=True)
         try:
             self._record(path)
         except UserError as error:
-            # Days of training do not end for want of a video.
-            tell(f"There is no video of it: {error.message}")
+            return error
+        return None
 
     def close(self) -> None:
         """Closes the event file."""
-        self._writer.close()
+        self._events.close()
 
 
 def _env_steps_of(line: str) -> int | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import gin
@@ -29,14 +30,17 @@ class LearnerMetrics(NamedTuple):
 class Learner:
     """Trains an agent on what the replay buffer gives, as many steps as are due.
 
-    Train steps come in groups: a group's batches are sampled together and their targets computed
-    in one forward pass of the target network. The target network does not change inside a group,
-    so the targets are those that single steps would have computed; one large pass is cheaper.
+    Train steps come in groups: a group's batches are sampled together, and their targets need not
+    wait for the steps before them, since the target network does not change inside a group. They
+    are computed in one large forward pass, or batch by batch, each beside the train step before:
+    a train step alone does not keep two processors busy. The targets are those that single steps
+    would have computed, but for rounding.
 
     Attributes:
         batch_size: Transitions of one train step.
         env_steps_per_train_step: The update ratio: environment steps for one train step.
         train_steps_per_group: Train steps of a group.
+        targets_ahead: Whether a group's targets are computed beside the train step before.
     """
 
     def __init__(
@@ -47,6 +51,7 @@ class Learner:
         batch_size: int,
         env_steps_per_train_step: int,
         train_steps_per_group: int,
+        targets_ahead: bool,
     ):
         """Builds the compiled step.
 
@@ -56,9 +61,11 @@ class Learner:
             batch_size: See the class.
             env_steps_per_train_step: See the class.
             train_steps_per_group: See the class.
+            targets_ahead: See the class.
         """
         self.env_steps_per_train_step = env_steps_per_train_step
         self.train_steps_per_group = train_steps_per_group
+        self.targets_ahead = targets_ahead
         self._agent = agent
         self.batch_size = batch_size
         self._replay_buffer = replay_buffer
@@ -97,10 +104,7 @@ class Learner:
         transitions = self._replay_buffer.sample_transitions(
             self.batch_size * self.train_steps_per_group
         )
-        rows = slice(place * self.batch_size, (place + 1) * self.batch_size)
-        time_steps, actions, next_time_steps = tf.nest.map_structure(
-            lambda values: values[rows], transitions
-        )
+        time_steps, actions, next_time_steps = self._batch(transitions, place)
         q_values = self._agent.q_network(time_steps.observation, time_steps.step_type)[0]
         targets = self._agent.td_targets(next_time_steps)
         return Divergence(
@@ -131,20 +135,41 @@ class Learner:
         time_steps, actions, next_time_steps = self._replay_buffer.sample_transitions(
             self.batch_size * steps
         )
-        learning = (time_steps, actions, self._agent.td_targets(next_time_steps))
+        targets = self._targets(next_time_steps)
+        # Each batch's targets are asked for before the train step that precedes it, or they would
+        # wait for it: a train step may write to the target network.
+        ready = next(targets)
         seen = []
         for place in range(steps):
-            start = place * self.batch_size
-            batch = tf.nest.map_structure(
-                lambda values, first=start: values[first : first + self.batch_size], learning
-            )
-            seen.append(self._agent.train_on_targets(*batch))
+            batch_targets, ready = ready, next(targets, ready)
+            batch = self._batch((time_steps, actions), place)
+            seen.append(self._agent.train_on_targets(*batch, batch_targets))
         return LearnerMetrics(
             loss=tf.add_n([info.loss for info in seen]) / steps,
             mean_q=tf.add_n([info.extra.mean_q for info in seen]) / steps,
             # A norm reads all of a gradient once more: one in a group is enough to watch.
             gradient_norm=seen[-1].extra.gradient_norm,
         )
+
+    def _targets(self, next_time_steps: Any) -> Iterator[tf.Tensor]:
+        """The targets of a group's batches, one batch after the other."""
+        steps = range(self.train_steps_per_group)
+        if not self.targets_ahead:
+            every = self._agent.td_targets(next_time_steps)
+            yield from (self._batch(every, place) for place in steps)
+            return
+        before: list[tf.Tensor] = []
+        for place in steps:
+            # One after the other, or they would all be computed before the first train step.
+            with tf.control_dependencies(before):
+                batch = tf.nest.map_structure(tf.identity, self._batch(next_time_steps, place))
+            before = [self._agent.td_targets(batch)]
+            yield before[0]
+
+    def _batch(self, values: Any, place: int) -> Any:
+        """The part of a group's values that belongs to one of its train steps."""
+        rows = slice(place * self.batch_size, (place + 1) * self.batch_size)
+        return tf.nest.map_structure(lambda each: each[rows], values)
 
 
 @gin.configurable
@@ -155,17 +180,19 @@ def create_learner(
     batch_size: int = gin.REQUIRED,
     env_steps_per_train_step: int = gin.REQUIRED,
     train_steps_per_group: int = gin.REQUIRED,
+    targets_ahead: bool = gin.REQUIRED,
 ) -> Learner:
     """Builds the learner that gin describes; see `Learner`.
 
     Raises:
-        UserError: A count is not a positive whole number, or the target network would change
-            inside a group.
+        UserError: A count is not a positive whole number, `targets_ahead` not True or False, or
+            the target network would change inside a group.
     """
     name = "create_learner"
     limits.positive_int(f"{name}.batch_size", batch_size)
     limits.positive_int(f"{name}.env_steps_per_train_step", env_steps_per_train_step)
     limits.positive_int(f"{name}.train_steps_per_group", train_steps_per_group)
+    limits.boolean(f"{name}.targets_ahead", targets_ahead)
     period = agent.target_update_period_train_steps
     limits.require(
         period % train_steps_per_group == 0,
@@ -179,4 +206,5 @@ def create_learner(
         batch_size=batch_size,
         env_steps_per_train_step=env_steps_per_train_step,
         train_steps_per_group=train_steps_per_group,
+        targets_ahead=targets_ahead,
     )

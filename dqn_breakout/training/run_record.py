@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import json
 import os
@@ -35,16 +36,26 @@ _MAY_CHANGE = (
     "create_replay_buffer.frame_table",
 )
 
+# Besides versions, what decides how sums are rounded: GPUs, how many cores share one, and of which
+# model. `memory_bytes` and the cores of others do not.
+_ROUNDING = ("processor", "usable_cores", "gpus")
+
 
 @contextlib.contextmanager
-def locked(run: RunDirectory) -> Iterator[None]:
+def locked(run: RunDirectory, fresh: bool = False) -> Iterator[None]:
     """Holds the run directory; the system lets go of it when the process dies, however it dies.
+
+    Args:
+        run: The run.
+        fresh: Whether this process has made the directory. Where nothing but the lock comes to be
+            in it, because the command was wrong, it goes again.
 
     Raises:
         UserError: Another process holds it.
     """
+    path = run.path / ".lock"
     try:
-        file = open(run.path / ".lock", "a+b", buffering=0)  # noqa: SIM115  (closed below)
+        file = open(path, "a+b", buffering=0)  # noqa: SIM115  (closed below)
     except OSError as error:
         raise _no_lock(run, error) from error
     with file:
@@ -61,11 +72,20 @@ def locked(run: RunDirectory) -> Iterator[None]:
         except OSError as error:  # A file system without locks.
             raise _no_lock(run, error) from error
         try:
+            # Of a lock that is gone from the directory, another process may hold the successor.
+            if not os.path.samestat(os.fstat(file.fileno()), path.stat()):
+                raise FileNotFoundError(errno.ENOENT, "it was removed just now", str(path))
             file.truncate(0)
             file.write(f"process {os.getpid()} on {platform.node()}".encode())
         except OSError as error:
             raise _no_lock(run, error) from error
-        yield
+        try:
+            yield
+        except UserError:
+            if fresh and os.listdir(run.path) == [path.name]:
+                path.unlink()
+                run.path.rmdir()
+            raise
 
 
 def _no_lock(run: RunDirectory, error: OSError) -> UserError:
@@ -143,31 +163,52 @@ def record_start(
         "env_steps": env_steps,
         "command": shlex.join(["python", *sys.argv]),
         "git_revision": provenance.git_revision(),
-        "versions": provenance.versions(),
-        "machine": provenance.machine(),
+        **_circumstances(),
     }
     write_json(run.run_json, {"seed": seed, "game": game, "starts": [*starts, start]})
 
 
 def changes_since_last_start(run: RunDirectory) -> list[str]:
-    """What differs between this process's versions and machine and those of the run's last start.
+    """What may round otherwise in this process than since the run's last start.
 
-    None of it keeps a run from going on: `check_config` and the checkpoint itself refuse what does.
+    Versions, the processor's model, the number of cores that share a sum, GPUs. None of it keeps a
+    run from going on: `check_config` and the checkpoint itself refuse what does. What the last
+    start did not record is passed over.
 
     Returns:
-        Such as "tensorflow 2.20.0 there, 2.21.0 here"; empty in a new run.
+        Such as "tensorflow '2.20.0' there, '2.21.0' here"; empty in a new run.
     """
     starts = _read(run)["starts"] if run.run_json.exists() else []
     if not starts or not isinstance(starts[-1], dict):
         return []
-    changes = []
-    for part, here in (("versions", provenance.versions()), ("machine", provenance.machine())):
-        there = starts[-1].get(part)
-        for name, value in here.items():
-            before = there.get(name) if isinstance(there, dict) else None
-            if before != value:
-                changes.append(f"{name} {words.shown(before)} there, {words.shown(value)} here")
-    return changes
+    there, here = _by_name(starts[-1]), _by_name(_circumstances())
+    return [
+        f"{name} {words.shown(there[name])} there, {words.shown(here[name])} here"
+        for name in (*provenance.versions(), *_ROUNDING)
+        if name in there and there[name] != here[name]
+    ]
+
+
+def _circumstances() -> dict[str, Any]:
+    """What a start's record says of the packages and the machine."""
+    # Not above: who is only told that another process holds the run does not wait for TensorFlow.
+    import tensorflow as tf
+
+    details = tf.config.experimental.get_device_details
+    return {
+        "versions": provenance.versions(),
+        "machine": provenance.machine(),
+        "gpus": [
+            details(gpu).get("device_name", "GPU") for gpu in tf.config.get_visible_devices("GPU")
+        ],
+    }
+
+
+def _by_name(start: dict[str, Any]) -> dict[str, Any]:
+    """A start's record with its versions and what it says of the machine side by side."""
+    parts = (start.get("versions"), start.get("machine"))
+    versions, machine = (part if isinstance(part, dict) else {} for part in parts)
+    return {**start, **versions, **machine}
 
 
 def _refuse_checkpoints_without(run: RunDirectory, missing: Path) -> None:
@@ -181,8 +222,10 @@ def _refuse_checkpoints_without(run: RunDirectory, missing: Path) -> None:
 def _read(run: RunDirectory) -> dict[str, Any]:
     try:
         content = json.loads(run.run_json.read_text())
-        return {"seed": int(content["seed"]), "starts": list(content["starts"])}
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        if type(content["seed"]) is not int:  # Nor an infinite number.
+            raise TypeError("a seed is a whole number")
+        return {"seed": content["seed"], "starts": list(content["starts"])}
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise UserError(
             f"{run.run_json} is damaged. Restore it, or choose another --run_dir."
         ) from error

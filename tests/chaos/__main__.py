@@ -19,9 +19,11 @@ _PROPERTIES = ("test_malformed_commands.py", "test_malformed_checkpoints.py")
 # Name: module and its flags; what is no module here is run by pytest.
 _TESTS: dict[str, tuple[str, ...]] = {
     "kill": ("kill",),
+    "kill_operations": ("kill", "--operations"),
     "stop": ("stop",),
     "damage": ("damage",),
     "disk_full": ("disk_full",),
+    "disk_full_go_on": ("disk_full", "--go_on"),
     "disk_full_tmpfs": ("disk_full", "--tmpfs"),
     "two_at_once": ("two_at_once",),
     "malformed": ("pytest",),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import functools
 import json
 import multiprocessing
 import os
@@ -11,6 +12,7 @@ import shutil
 import sys
 import tempfile
 import time
+import traceback
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
@@ -51,6 +53,13 @@ def working_directory(options: argparse.Namespace) -> Path:
     return Path(tempfile.mkdtemp(prefix="chaos-"))
 
 
+def _tried(try_one: Callable[[Case], Result], case: Case) -> Result:
+    try:
+        return try_one(case)
+    except Exception:  # noqa: BLE001  (whatever it is, it is told)
+        return Result(str(case), [traceback.format_exc()])
+
+
 def run_all(
     name: str,
     cases: Sequence[Case],
@@ -61,6 +70,7 @@ def run_all(
     """Tries every case, says what came of it, and writes the results.
 
     Processes are forked for the cases before there is any thread; `try_one` may fork in its turn.
+    What it raises is a fault of its case, and the others are tried all the same.
 
     Returns:
         The exit code: 0 where all held, 1 where something did not.
@@ -70,7 +80,7 @@ def run_all(
     jobs = max(1, min(options.jobs, len(cases)))
     context = multiprocessing.get_context("fork")
     with ProcessPoolExecutor(jobs, mp_context=context) as pool:
-        for result in pool.map(try_one, cases):
+        for result in pool.map(functools.partial(_tried, try_one), cases):
             results.append(result)
             told = ", ".join(f"{key} {value}" for key, value in result.told.items())
             print(f"{'FAILED' if result.faults else 'held  '} {result.name}: {told}", flush=True)

@@ -2,8 +2,9 @@
 
 Installed in a process before `train.py` runs. It sees every operation of Python code on a run
 directory: files opened for writing, what is written to them, flushes to disk, renames, removals
-and new folders. TensorFlow's event files are written by its C++ code and are not seen; `disk_full`
-meets those with a file system that is really full.
+and new folders; those of the thread that writes replay segments beside training too. TensorFlow's
+event files are written by its C++ code and are not seen; `disk_full` meets those with a file system
+that is really full.
 """
 
 from __future__ import annotations
@@ -11,12 +12,16 @@ from __future__ import annotations
 import builtins
 import errno
 import io
+import json
 import os
+import re
 import signal
 import sys
-from collections.abc import Callable
+import threading
+from collections import Counter
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 # Audit events: the operation that each announces, and which of its arguments are the path that
 # changes and the open folder that this is relative to.
@@ -28,22 +33,44 @@ _EVENTS = {
 }
 # What a full disk, or one that has failed, refuses; removing always works.
 NEED_ROOM = ("open", "write", "fsync", "mkdir", "rename")
+KINDS = (*NEED_ROOM, "remove", "rmdir")
+# Those whose error names a file: of the others the system knows no more than a number.
+_ON_A_PATH = ("open", "mkdir", "rename")
+_PROCESS_ID = re.compile(r"\.\d+\.tmp")
+
+
+class Operation(NamedTuple):
+    """One operation of a run, told by what it is, since two threads have no fixed order.
+
+    Attributes:
+        kind: What is done, such as `write`.
+        name: The file below the run directory, without the number of the process.
+        nth: The how manyth of this kind on this file it is, from 1.
+        beside: Whether a thread beside training does it.
+    """
+
+    kind: str
+    name: str
+    nth: int
+    beside: bool
 
 
 class FileOperations:
     """Numbers the operations on a run directory, from 1, and asks `at` about each."""
 
-    def __init__(self, folder: Path, at: Callable[[int, str, str], None]):
+    def __init__(self, folder: Path, at: Callable[[int, Operation], None]):
         """Names what is watched; nothing is watched before `install`.
 
         Args:
             folder: The run directory.
-            at: Called before each operation with its number, its kind and the path. Where it
-                raises, the operation does not happen; half of what was to be written does.
+            at: Called before each operation with its number and what it is. Where it raises, the
+                operation does not happen; half of what was to be written does.
         """
         self._folder = os.path.abspath(folder)
         self._at = at
         self._count = 0
+        self._seen: Counter[tuple[str, str]] = Counter()
+        self._counting = threading.Lock()
 
     def install(self) -> None:
         """Watches this process until it ends."""
@@ -77,9 +104,15 @@ class FileOperations:
         return name == self._folder or name.startswith(self._folder + os.sep)
 
     def _meet(self, kind: str, name: str) -> None:
-        if self._is_inside(name):
+        if not self._is_inside(name):
+            return
+        name = _PROCESS_ID.sub(".tmp", os.path.relpath(name, self._folder))
+        with self._counting:
             self._count += 1
-            self._at(self._count, kind, os.path.relpath(name, self._folder))
+            self._seen[kind, name] += 1
+            number, nth = self._count, self._seen[kind, name]
+        beside = threading.current_thread() is not threading.main_thread()
+        self._at(number, Operation(kind, name, nth, beside))
 
 
 class _Watched:
@@ -112,35 +145,66 @@ class _Watched:
 
 
 def listing(folder: Path, into: Path) -> Callable[[], None]:
-    """Writes a line for each operation into a file, for a first look at what there is."""
+    """Writes a line for each operation into a file, for `listed`."""
     descriptor = os.open(into, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
 
-    def at(number: int, kind: str, name: str) -> None:
-        os.write(descriptor, f"{number}\t{kind}\t{name}\n".encode())
+    def at(number: int, operation: Operation) -> None:
+        os.write(descriptor, (json.dumps(operation) + "\n").encode())
 
     return FileOperations(folder, at).install
 
 
-def killed_at(folder: Path, operation: int) -> Callable[[], None]:
-    """The process kills itself before the given operation, as SIGKILL at that instant would."""
+def listed(path: Path) -> list[Operation]:
+    """The operations that `listing` has written into a file."""
+    return [Operation(*json.loads(line)) for line in path.read_text().splitlines()]
 
-    def at(number: int, kind: str, name: str) -> None:
-        if number == operation:
+
+def of_each_kind(operations: Sequence[Operation], kinds: Sequence[str]) -> list[int]:
+    """Numbers, from 1, of the first and the second operation of each of the kinds on each file.
+
+    Checkpoints, segments and evaluations differ in numbers only and count as one file; at the
+    second there is an earlier one. A segment written beside training is another file than one that
+    a checkpoint waits for.
+    """
+    seen: Counter[tuple[str, str, bool]] = Counter()
+    chosen = []
+    for number, (kind, name, _, beside) in enumerate(operations, start=1):
+        like = (kind, re.sub(r"\d+", "0", name), beside)
+        seen[like] += 1
+        if kind in kinds and seen[like] <= 2:
+            chosen.append(number)
+    return chosen
+
+
+def killed_at(folder: Path, when: int | Operation) -> Callable[[], None]:
+    """The process kills itself before an operation or the one of a number, as SIGKILL would."""
+
+    def at(number: int, operation: Operation) -> None:
+        if _is(when, number, operation):
             os.kill(os.getpid(), signal.SIGKILL)
 
     return FileOperations(folder, at).install
 
 
-def full_at(
-    folder: Path, operation: int, number_of_error: int = errno.ENOSPC
-) -> Callable[[], None]:
+def full_at(folder: Path, when: Operation) -> Callable[[], None]:
     """From the given operation on, every one that needs room fails: the disk stays full."""
+    full = threading.Event()
 
-    def at(number: int, kind: str, name: str) -> None:
-        if number >= operation and kind in NEED_ROOM:
-            raise OSError(number_of_error, os.strerror(number_of_error), os.path.join(folder, name))
+    def at(number: int, operation: Operation) -> None:
+        if _is(when, number, operation):
+            full.set()
+        if full.is_set() and operation.kind in NEED_ROOM:
+            error = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            if operation.kind in _ON_A_PATH:
+                error.filename = os.path.join(folder, operation.name)
+            raise error
 
     return FileOperations(folder, at).install
+
+
+def _is(when: int | Operation, number: int, operation: Operation) -> bool:
+    # Which thread comes to it first does not matter.
+    return when == number if isinstance(when, int) else when[:3] == operation[:3]
 
 
 def _name_of(descriptor: int) -> str:

@@ -2,7 +2,8 @@
 
 python -m tests.chaos.kill                  50 chains of kills, on both paths
 python -m tests.chaos.kill --seed 17        that one again
-python -m tests.chaos.kill --operations     killed once before each file operation
+python -m tests.chaos.kill --operations     killed once before file operations of each kind
+python -m tests.chaos.kill --every          killed once before every file operation
 """
 
 from __future__ import annotations
@@ -27,14 +28,13 @@ from tests.chaos.tiny_run import (
     flags,
     operations,
     reference,
-    small_segments,
     weights,
 )
 from tests.chaos.train_process import TrainProcess, warm_up
 
 _MOST_KILLS = 4
 # About as many seconds does a tiny run take, once TensorFlow is imported.
-_SECONDS = 9.0
+_SECONDS = 7.0
 _LOOK_AGAIN_SECONDS = 0.0005
 
 
@@ -76,18 +76,6 @@ def at_a_row(life: TrainProcess, run: RunDirectory, chance: random.Random) -> st
     return f"{moment * 1000:.0f} ms after row {more}"
 
 
-def _both(first: Callable[[], None], second: Callable[[], None]) -> Callable[[], None]:
-    def both() -> None:
-        first()
-        second()
-
-    return both
-
-
-def _nothing() -> None:
-    """What a process needs that is as it is."""
-
-
 def _kill_when(life: TrainProcess, due: Callable[[], bool], moment: float = 0.0) -> None:
     while life.running() and not due():
         time.sleep(_LOOK_AGAIN_SECONDS)
@@ -109,8 +97,6 @@ def chain(seed: int, work_dir: Path, plain: bool) -> Result:
     """One run, killed one to four times at moments that `seed` chooses, then left alone."""
     chance = random.Random(seed)
     path = ("fast", "book")[seed % 2]
-    # Every other one writes small segments; the run left alone does not.
-    prepare = small_segments if seed // 2 % 2 and not plain else _nothing
     run = RunDirectory(work_dir / f"kill-{seed}")
     shutil.rmtree(run.path, ignore_errors=True)
     kills = []
@@ -120,12 +106,10 @@ def chain(seed: int, work_dir: Path, plain: bool) -> Result:
         if how is None and not plain:
             operation = chance.randint(1, len(operations(path, work_dir)))
             die = file_operations.killed_at(run.path, operation)
-            life = TrainProcess(flags(path, run), output, prepare=_both(prepare, die))
+            life = TrainProcess(flags(path, run), output, prepare=die)
             when = f"before operation {operation}"
         else:
-            life = TrainProcess(
-                flags(path, run), output, plain=plain, prepare=None if plain else prepare
-            )
+            life = TrainProcess(flags(path, run), output, plain=plain)
             when = (how or at_a_time)(life, run, chance)
         ended = life.wait()
         if ended.code == 0:  # It was done before its moment came.
@@ -136,22 +120,22 @@ def chain(seed: int, work_dir: Path, plain: bool) -> Result:
     return _went_on(f"--seed {seed}", path, run, work_dir, kills, plain)
 
 
-def before_operation(operation: int, work_dir: Path, path: str | None = None) -> Result:
-    """One run, killed before its given file operation, then left alone; on each path in turn."""
-    path = path or ("fast", "book")[operation % 2]
-    kind, name = operations(path, work_dir)[operation - 1]
-    run = RunDirectory(work_dir / f"operation-{operation}")
+def before_operation(case: tuple[str, int], work_dir: Path) -> Result:
+    """One run, killed before a file operation of its path, then left alone."""
+    path, number = case
+    operation = operations(path, work_dir)[number - 1]
+    name = f"--path {path} --operation {number}"
+    run = RunDirectory(work_dir / f"operation-{path}-{number}")
     shutil.rmtree(run.path, ignore_errors=True)
     ended = TrainProcess(
         flags(path, run),
-        work_dir / f"operation-{operation}.out",
+        work_dir / f"{run.path.name}.out",
         prepare=file_operations.killed_at(run.path, operation),
     ).wait()
     if ended.code != -signal.SIGKILL:
-        return Result(f"--operation {operation}", [f"exit code {ended.code}: {ended.err[-500:]}"])
-    return _went_on(
-        f"--operation {operation}", path, run, work_dir, [f"before {kind} {name}"], False
-    )
+        return Result(name, [f"exit code {ended.code}: {ended.err[-500:]}"])
+    killed = f"before {operation.kind} {operation.name}"
+    return _went_on(name, path, run, work_dir, [killed], False)
 
 
 def _went_on(
@@ -177,19 +161,29 @@ def main() -> int:
     parser = campaign.arguments(str(__doc__).splitlines()[0])
     parser.add_argument("--runs", type=int, default=50, help="how many chains, seeds from 1")
     parser.add_argument("--seed", type=int, nargs="+", help="only the chains of these seeds")
-    parser.add_argument("--operations", action="store_true", help="before each file operation")
+    parser.add_argument("--operations", action="store_true", help="before those of each kind")
+    parser.add_argument("--every", action="store_true", help="before each file operation")
     parser.add_argument("--operation", type=int, nargs="+", help="only before these")
+    parser.add_argument("--path", choices=PATHS, help="operations of this path only")
     parser.add_argument("--plain", action="store_true", help="start each process from scratch")
     options = parser.parse_args()
     work_dir = campaign.working_directory(options)
     warm_up()
     for path in PATHS:
         reference(path, work_dir)
-    if options.operations or options.operation:
-        most = min(len(operations(path, work_dir)) for path in PATHS)
-        numbers = options.operation or list(range(1, most + 1))
+    if options.operations or options.every or options.operation:
+        cases = []
+        for place, path in enumerate(PATHS):
+            known = operations(path, work_dir)
+            numbers = list(range(1, len(known) + 1))
+            if not options.every:
+                numbers = file_operations.of_each_kind(known, file_operations.KINDS)
+            # Half of them on each path, unless one path is asked for.
+            if options.path in (None, path):
+                numbers = numbers if options.path else numbers[place :: len(PATHS)]
+                cases += [(path, number) for number in options.operation or numbers]
         one = functools.partial(before_operation, work_dir=work_dir)
-        return campaign.run_all("kill before each operation", numbers, one, options, work_dir)
+        return campaign.run_all("kill before operations", cases, one, options, work_dir)
     seeds = options.seed or list(range(1, options.runs + 1))
     each = functools.partial(chain, work_dir=work_dir, plain=options.plain)
     return campaign.run_all("kill", seeds, each, options, work_dir)

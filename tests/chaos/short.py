@@ -14,7 +14,7 @@ from pathlib import Path
 
 from tests.chaos import campaign, disk_full, kill
 from tests.chaos.campaign import Result
-from tests.chaos.tiny_run import operations
+from tests.chaos.tiny_run import operations, written_beside_training
 from tests.chaos.train_process import warm_up
 
 PATH = "fast"
@@ -25,23 +25,32 @@ _STEP = "000000000160"
 def cases(work_dir: Path) -> list[tuple[str, int]]:
     """What is done, and before which operation."""
     known = operations(PATH, work_dir)
-    renamed = known.index(("rename", f"checkpoints/{_STEP}")) + 1
-    learner = next(
-        number
-        for number, (kind, name) in enumerate(known, start=1)
-        if kind == "write" and _STEP in name and "learner" in name
-    )
-    locked = known.index(("open", ".lock")) + 1
-    # With the checkpoint in place, and neither its row nor its evaluation.
-    return [("kill", renamed + 1), ("full", learner), ("full", locked)]
+
+    def number(kind: str, *parts: str) -> int:
+        """That of the first such operation with all of the parts in its file's name."""
+        return next(
+            place
+            for place, each in enumerate(known, start=1)
+            if each.kind == kind and all(part in each.name for part in parts)
+        )
+
+    return [
+        # With the checkpoint in place, and neither its row nor its evaluation.
+        ("kill", number("rename", f"checkpoints/{_STEP}") + 1),
+        ("full", number("write", _STEP, "learner")),
+        ("full", number("open", ".lock")),
+    ]
 
 
 def try_case(case: tuple[str, int], work_dir: Path) -> Result:
     """One of them."""
     what, number = case
     if what == "kill":
-        return kill.before_operation(number, work_dir, path=PATH)
-    return disk_full.at_operation(number, PATH, work_dir)
+        result = kill.before_operation((PATH, number), work_dir)
+    else:
+        result = disk_full.at_operation(number, PATH, work_dir)
+    result.told["segments written beside training"] = len(written_beside_training(PATH, work_dir))
+    return result
 
 
 def main() -> int:

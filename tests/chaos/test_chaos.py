@@ -54,6 +54,10 @@ def test_killed_before_an_evaluation_a_run_makes_up_for_it(results):
     assert [fault for fault in of_logs(results[0]) if fault.startswith("evaluations ")] == []
 
 
+def test_replay_segments_are_written_beside_training_meanwhile(results):
+    assert results[0]["told"]["segments written beside training"] > 3
+
+
 def test_a_disk_that_is_full_in_the_middle_of_a_checkpoint_costs_nothing(results):
     assert "learner.npz" in results[1]["told"]["at"]
     assert results[1]["told"]["saved before"] == 2

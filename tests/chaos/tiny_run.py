@@ -6,6 +6,7 @@ from pathlib import Path
 
 from dqn_breakout.run_directory import RunDirectory
 from tests.chaos import file_operations, run_outcome
+from tests.chaos.file_operations import Operation
 from tests.chaos.train_process import REPOSITORY, TrainProcess
 
 TINY = REPOSITORY / "tests" / "chaos" / "tiny.gin"
@@ -27,8 +28,6 @@ PATHS = {
     ),
 }
 SEED = 7
-# A few of them between two checkpoints, and many in the replay buffer.
-_SEGMENT_TRANSITIONS = 16
 
 
 def flags(path: str, run: RunDirectory, *more: str) -> list[str]:
@@ -36,32 +35,42 @@ def flags(path: str, run: RunDirectory, *more: str) -> list[str]:
     return [*PATHS[path], f"--run_dir={run.path}", f"--seed={SEED}", *more]
 
 
-def small_segments() -> None:
-    """Has this process write replay segments of few rows, as a long run writes those of many."""
-    from dqn_breakout.training import checkpoint
-
-    assert checkpoint._SEGMENT_TRANSITIONS > _SEGMENT_TRANSITIONS
-    checkpoint._SEGMENT_TRANSITIONS = _SEGMENT_TRANSITIONS
-
-
 def reference(path: str, work_dir: Path) -> Path:
-    """A run that was left alone, made once; its directory."""
+    """A run that was left alone, made once; its directory.
+
+    Raises:
+        AssertionError: It failed, or wrote no replay segment beside training, so that no fault
+            would meet one being written.
+    """
     run = RunDirectory(work_dir / f"reference-{path}")
     if not run.summary_json.exists():
         ended = TrainProcess(
             flags(path, run),
             work_dir / f"reference-{path}.out",
-            prepare=file_operations.listing(run.path, work_dir / f"reference-{path}.operations"),
+            prepare=file_operations.listing(run.path, _listing(path, work_dir)),
         ).wait()
         assert ended.code == 0, ended.err
+        assert written_beside_training(path, work_dir), "no replay segment was written ahead"
     return run.path
 
 
-def operations(path: str, work_dir: Path) -> list[tuple[str, str]]:
-    """Kind and file of each operation of the run that was left alone, from the first on."""
+def operations(path: str, work_dir: Path) -> list[Operation]:
+    """Each operation of the run that was left alone, from the first on."""
     reference(path, work_dir)
-    lines = (work_dir / f"reference-{path}.operations").read_text().splitlines()
-    return [(line.split("\t")[1], line.split("\t")[2]) for line in lines]
+    return file_operations.listed(_listing(path, work_dir))
+
+
+def written_beside_training(path: str, work_dir: Path) -> list[str]:
+    """The replay segments that the run left alone wrote beside training."""
+    return [
+        each.name
+        for each in file_operations.listed(_listing(path, work_dir))
+        if each.beside and each.kind == "rename" and each.name.startswith("replay/")
+    ]
+
+
+def _listing(path: str, work_dir: Path) -> Path:
+    return work_dir / f"reference-{path}.operations"
 
 
 def compare(

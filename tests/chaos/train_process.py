@@ -4,11 +4,15 @@ Importing takes longer than all that a tiny run does. Here it is done once, and 
 operation is executed: its thread pools do not exist yet, so that a fork begins where a fresh
 process stands after its imports. `python -m tests.chaos.kill --plain` starts every process that is
 killed or goes on from scratch, and compares it with one that was forked.
+
+Forked processes write replay segments of few rows, so that a tiny run writes them as a long one
+writes those of many: beside training. Those started from scratch write one with each checkpoint.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import gc
 import os
 import runpy
 import signal
@@ -22,6 +26,8 @@ from pathlib import Path
 REPOSITORY = Path(__file__).resolve().parents[2]
 # No tiny run takes as long, however busy the machine.
 PATIENCE_SECONDS = 300.0
+# One or two of them between two checkpoints, and several in the replay buffer.
+_SEGMENT_TRANSITIONS = 32
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,6 +72,7 @@ class TrainProcess:
                     stderr=file,
                 ).pid
             return
+        output.write_bytes(b"")
         sys.stdout.flush()
         sys.stderr.flush()
         self.pid = os.fork()
@@ -109,6 +116,8 @@ class TrainProcess:
 def warm_up() -> None:
     """Imports everything that `train.py` imports, without executing any TensorFlow operation.
 
+    Replay segments are small from here on, in this process and its forks.
+
     Raises:
         AssertionError: TensorFlow has begun to work already; a fork would be no fresh process.
     """
@@ -117,8 +126,14 @@ def warm_up() -> None:
     from tensorflow.python.eager import context
 
     from dqn_breakout import config, experiment  # noqa: F401
+    from dqn_breakout.training import checkpoint
 
     assert context.context()._context_handle is None, "TensorFlow has threads by now"
+    assert checkpoint._SEGMENT_TRANSITIONS > _SEGMENT_TRANSITIONS
+    checkpoint._SEGMENT_TRANSITIONS = _SEGMENT_TRANSITIONS
+    # What was imported stays: forks need not look through it for garbage again and again.
+    gc.collect()
+    gc.freeze()
 
 
 def _become(arguments: Sequence[str], output: Path, prepare: Callable[[], None] | None) -> None:

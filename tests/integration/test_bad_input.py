@@ -660,7 +660,7 @@ def test_a_checkpoint_that_cannot_be_written_is_one_sentence(
 
     monkeypatch.setattr(checkpoint_files, "write_atomically", full)
     ended = run_here(*tiny_arguments(run.path, *SHORTEST))
-    assert_a_full_disk_is_one_sentence(ended, 96, "learner.npz")
+    assert_a_full_disk_is_one_sentence(ended, 96, "checkpoints/000000000096")
     assert checkpoint_files.checkpoints(run.checkpoints) == []
 
 

@@ -248,7 +248,7 @@ def test_smoke_tells_its_plan_and_its_progress_in_plain_lines(smoke):
     assert err.startswith("DQN on Breakout, seed 7, 16 game(s) side by side\n")
     for said in (
         f"  run directory   {smoke.run.path}\n",
-        "  replay buffer   4,000 transitions, 0.03 GB when full; this machine has ",
+        "  replay buffer   4,000 transitions, about 0.03 GB when full; this machine has ",
         "  budget          1,000 environment steps (4,000 ALE frames)\n",
         "  finish          around ",
         "Evaluation at ",

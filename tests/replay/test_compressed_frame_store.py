@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import lz4.block
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -51,6 +54,38 @@ def test_what_was_read_does_not_change_when_its_place_is_written_again() -> None
     read = store.read(np.array([0]))
     store.write(np.array([0]), second)
     np.testing.assert_array_equal(read, first)
+
+
+def test_a_read_is_sound_while_other_places_are_written(monkeypatch) -> None:
+    """Another thread writes before each frame of a read; chunks are filled again and again."""
+    rng = np.random.default_rng(0)
+    store = CompressedFrameStore(SHAPE, 20)
+    everything = frames_of(rng, 20)
+    store.write(np.arange(20), everything)
+    decompress, others = lz4.block.decompress, np.setdiff1d(np.arange(20), [3, 4, 11])
+    chunks = store.allocated_bytes
+
+    def writing_before(*arguments: Any) -> bytes:
+        for _ in range(5):
+            store.write(others, frames_of(rng, len(others)))
+        return decompress(*arguments)
+
+    monkeypatch.setattr(lz4.block, "decompress", writing_before)
+    np.testing.assert_array_equal(store.read(np.array([11, 3, 4])), everything[[11, 3, 4]])
+    assert store.allocated_bytes < 3 * chunks
+
+
+def test_a_place_overwritten_while_it_is_read_is_at_worst_a_value_error(monkeypatch) -> None:
+    store = CompressedFrameStore(SHAPE, 4)
+    store.write(np.arange(4), frames_of(np.random.default_rng(0), 4))
+    decompress = lz4.block.decompress
+
+    def another_frames(content: Any, size: int) -> bytes:
+        return decompress(b"\xff" * len(content), size)
+
+    monkeypatch.setattr(lz4.block, "decompress", another_frames)
+    with pytest.raises(ValueError, match="overwritten while it was read"):
+        store.read(np.arange(4))
 
 
 def test_frames_may_lie_apart_in_memory() -> None:

@@ -7,6 +7,7 @@ import errno
 import hashlib
 import os
 import shutil
+import tracemalloc
 import types
 import weakref
 from collections.abc import Callable
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import gin
+import lz4.frame
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -289,17 +291,94 @@ def test_whole_segments_are_written_ahead_and_a_save_writes_the_rest(run, monkey
     assert segments_there(run) == ahead | {"rows-000000000006-000000000008.npz.lz4"}
     for path in run.replay.iterdir():
         assert path.stat().st_mtime_ns == before.get(path.name, path.stat().st_mtime_ns)
+    again, checkpointer, _ = restored(run)
+    assert_equal(again.values(), small.values())
+    again.play(2)
+    checkpointer.write_ahead()
+    checkpointer._wait()
+    assert "rows-000000000008-000000000010.npz.lz4" in segments_there(run)
+
+
+def test_writing_ahead_looks_at_no_segment_that_was_written(run, monkeypatch):
+    small = saved_at(run, 5)
+    checkpointer = small.checkpointer(run)
+    checkpointer.restore_newest()
+    monkeypatch.setattr(checkpoint_module, "_segment_range", raises(AssertionError("looked")))
+    checkpointer.write_ahead()
+
+
+@pytest.mark.parametrize(("rows", "ahead"), [(3, False), (4, True), (8, True), (9, False)])
+def test_rows_that_come_next_to_be_overwritten_are_not_written_ahead(run, monkeypatch, rows, ahead):
+    """Of 12 rows that are kept: less than a segment's 4 rows, just as many, 8; and 9 leave 3."""
+    monkeypatch.setattr(checkpoint_module, "_SEGMENT_TRANSITIONS", 4 * ENVIRONMENTS)
+    small = SmallRun()
+    checkpointer = small.checkpointer(run)
+    small.play(20)
+    save(small, checkpointer)
+    small.play(rows)
+    checkpointer.write_ahead()
+    assert (checkpointer._ahead is not None) == ahead
+    save(small, checkpointer)
     again, _, _ = restored(run)
     assert_equal(again.values(), small.values())
 
 
-def test_rows_that_could_be_overwritten_meanwhile_are_not_written_ahead(run, monkeypatch):
-    monkeypatch.setattr(checkpoint_module, "_SEGMENT_TRANSITIONS", 2 * ENVIRONMENTS * MAX_LENGTH)
+def read_while_overwritten(small: SmallRun, rows: int, error: Exception | None) -> Any:
+    """Reads as another thread does while the run plays on; then, of compressed frames, may fail."""
+    read = small.replay.read_rows
+
+    def read_rows(start: int, stop: int) -> Any:
+        small.play(rows)
+        if error is not None:
+            raise error
+        return read(start, stop)
+
+    return read_rows
+
+
+@pytest.mark.parametrize("error", [None, ValueError("overwritten")])
+def test_rows_overwritten_while_they_are_read_ahead_are_no_segment(run, monkeypatch, error):
+    monkeypatch.setattr(checkpoint_module, "_SEGMENT_TRANSITIONS", 4)
     small = SmallRun()
     checkpointer = small.checkpointer(run)
-    small.play(3 * MAX_LENGTH)
+    small.play(2)
+    with monkeypatch.context() as patch:
+        reading = read_while_overwritten(small, MAX_LENGTH - 1, error)
+        patch.setattr(small.replay, "read_rows", reading)
+        checkpointer.write_ahead()
+        checkpointer._wait()
+    assert not run.replay.exists()
+    save(small, checkpointer)
+    again, _, _ = restored(run)
+    assert_equal(again.values(), small.values())
+
+
+def test_rows_that_are_not_overwritten_while_they_are_read_ahead_are_a_segment(run, monkeypatch):
+    monkeypatch.setattr(checkpoint_module, "_SEGMENT_TRANSITIONS", 4)
+    small = SmallRun()
+    checkpointer = small.checkpointer(run)
+    small.play(2)
+    with monkeypatch.context() as patch:
+        reading = read_while_overwritten(small, MAX_LENGTH - 2, None)
+        patch.setattr(small.replay, "read_rows", reading)
+        checkpointer.write_ahead()
+        checkpointer._wait()
+    assert segments_there(run) == {"rows-000000000000-000000000002.npz.lz4"}
+    save(small, checkpointer)
+    again, _, _ = restored(run)
+    assert_equal(again.values(), small.values())
+
+
+def test_rows_that_cannot_be_read_ahead_though_they_are_there_are_an_error(run, monkeypatch):
+    monkeypatch.setattr(checkpoint_module, "_SEGMENT_TRANSITIONS", 4)
+    small = SmallRun()
+    checkpointer = small.checkpointer(run)
+    small.play(2)
+    reading = read_while_overwritten(small, 0, ValueError("not written yet"))
+    monkeypatch.setattr(small.replay, "read_rows", reading)
     checkpointer.write_ahead()
-    assert checkpointer._ahead is None
+    with pytest.raises(ValueError, match="not written yet"):
+        checkpointer._wait()
 
 
 def test_a_segment_that_could_not_be_written_ahead_is_an_error_soon_and_once(run, monkeypatch):
@@ -430,6 +509,22 @@ def test_a_segment_that_a_killed_process_left_goes(run):
     assert segments_there(run) == segments_needed(run)
 
 
+def test_segments_of_checkpoints_that_failed_give_their_room_back(run, monkeypatch):
+    small = SmallRun()
+    checkpointer = small.checkpointer(run)
+    small.play(5)
+    save(small, checkpointer)
+    with monkeypatch.context() as patch:
+        full = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        patch.setattr(checkpoint_files, "write_checkpoint", raises(full))
+        for _ in range(3):
+            small.play(MAX_LENGTH)
+            with pytest.raises(OSError, match="No space"):
+                save(small, checkpointer)
+            assert len(segments_there(run)) == 2
+            assert segments_needed(run) < segments_there(run)
+
+
 def test_half_written_files_that_a_killed_process_left_go(run):
     saved_at(run, 5)
     half_checkpoint = run.checkpoints / ".000000000014.4711.tmp"
@@ -439,7 +534,11 @@ def test_half_written_files_that_a_killed_process_left_go(run):
     half_segment.write_bytes(b"half")
     half_summary = run.path / ".summary.json.4711.tmp"
     half_summary.write_bytes(b"half")
+    half_video = run.videos / ".000000000014.4711.tmp.mp4"
+    half_video.parent.mkdir()
+    half_video.write_bytes(b"half")
     restored(run)
+    assert not half_video.exists()
     assert not half_checkpoint.exists()
     assert not half_segment.exists()
     assert not half_summary.exists()
@@ -661,6 +760,27 @@ def test_a_segment_written_without_arrays_is_an_error_and_not_passed_over(two):
     assert small.env_steps == 0
 
 
+def test_a_segment_takes_no_more_memory_than_its_rows_whatever_its_manifest_states(two):
+    run, _ = two
+    bomb = lz4.frame.compress(bytes(200_000_000))
+    (run.replay / SECOND).write_bytes(bomb)
+    digest = hashlib.sha256(bomb).hexdigest()
+    stated = {"bytes": len(bomb), "sha256": digest, "uncompressed_bytes": 2**40}
+    rewrite(run, lambda segments: segments.update({SECOND: stated}))
+    small = SmallRun()
+    checkpointer = small.checkpointer(run)
+    tracemalloc.start()
+    try:
+        with pytest.raises(UserError, match=r"000000000020 cannot be used: .* holds more than \d+"):
+            checkpointer.restore_newest()
+        _, peak_bytes = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    # lz4 takes some 20 MB for a moment.
+    assert peak_bytes < 50_000_000
+    assert small.env_steps == 0
+
+
 @pytest.mark.parametrize(
     ("change", "said"),
     [
@@ -669,6 +789,12 @@ def test_a_segment_written_without_arrays_is_an_error_and_not_passed_over(two):
         (
             lambda segments: segments.update({"rows.npz.lz4": segments.pop(SECOND)}),
             "'rows.npz.lz4' is not the name of a replay segment",
+        ),
+        (
+            lambda segments: segments.update(
+                {"rows-000000000005-999999999999.npz.lz4": segments.pop(SECOND)}
+            ),
+            "has 999999999994 replay rows in one segment",
         ),
         (
             lambda segments: segments.update(
@@ -712,9 +838,9 @@ def test_one_segment_is_in_memory_at_a_time(run, monkeypatch):
     read = checkpoint_files.Checkpoint.segment
     held: list[weakref.ref[np.ndarray]] = []
 
-    def watched(self: checkpoint_files.Checkpoint, folder: Path, name: str) -> Any:
+    def watched(self: checkpoint_files.Checkpoint, folder: Path, name: str, limit: int) -> Any:
         assert all(reference() is None for reference in held)
-        arrays = read(self, folder, name)
+        arrays = read(self, folder, name, limit)
         held.extend(weakref.ref(values) for values in arrays.values())
         return arrays
 
@@ -731,7 +857,7 @@ def test_nothing_is_read_into_the_run_before_all_files_are_compared(run, monkeyp
         shutil.rmtree(path)
     read: list[str] = []
     monkeypatch.setattr(
-        checkpoint_files.Checkpoint, "segment", lambda self, folder, name: read.append(name)
+        checkpoint_files.Checkpoint, "segment", lambda self, folder, name, _: read.append(name)
     )
     small = SmallRun()
     with pytest.raises(UserError, match="was changed: its checksum does not match"):

@@ -68,7 +68,9 @@ def test_the_plan_says_what_where_how_large_and_how_long():
     memory = psutil.virtual_memory().total / 1e9
     assert "DQN on Breakout, seed 7, 16 game(s)" in text
     assert "  run directory   runs/my run\n" in text
-    assert f"1,000,000 transitions, 7.08 GB when full; this machine has {memory:.1f} GB" in text
+    assert (
+        f"1,000,000 transitions, about 7.08 GB when full; this machine has {memory:.1f} GB" in text
+    )
     assert "10,000,000 environment steps (40,000,000 ALE frames)\n" in text
     # 10 million steps at 200 a second: 13 hours, 53 minutes and 20 seconds.
     assert "in 13 h 53 min (a guess from the processor's speed: 200 steps/s)" in text

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import resource
+import signal
 import time
 from pathlib import Path
 from typing import Any
@@ -13,7 +15,7 @@ from tensorboard.util import tensor_util
 
 from dqn_breakout.errors import UserError
 from dqn_breakout.run_directory import RunDirectory
-from dqn_breakout.training.hooks import EvaluationHook, MetricsFileHook, Period, TensorBoardHook
+from dqn_breakout.training.hooks import EvaluationHook, MetricsFileHook, TensorBoardHook
 from dqn_breakout.training.loop import Iteration
 from dqn_breakout.training.progress import Row
 from dqn_breakout.training.signals import Stopped
@@ -57,35 +59,6 @@ def events(folder: Path) -> dict[str, list[tuple[int, float]]]:
     }
 
 
-# --- Periods --------------------------------------------------------------------------------------
-
-
-def due_at(period: Period, env_steps: list[int]) -> list[int]:
-    return [now for now in env_steps if period.due(now)]
-
-
-def test_a_period_is_due_once_each_time_it_has_passed():
-    turns = list(range(0, 1000, 64))
-    # First at or after 250, 500 and 750.
-    assert due_at(Period(250, 0), turns) == [256, 512, 768]
-
-
-def test_a_turn_of_exactly_a_period_is_due():
-    assert due_at(Period(100, 0), [99, 100, 101, 199, 200]) == [100, 200]
-
-
-def test_periods_passed_in_one_turn_are_due_once():
-    assert due_at(Period(10, 0), [5, 35, 39, 40]) == [35, 40]
-
-
-@pytest.mark.parametrize("stopped_at", [256, 320, 512, 576])
-def test_a_resumed_run_keeps_the_rhythm(stopped_at):
-    turns = list(range(0, 1000, 64))
-    before = due_at(Period(250, 0), [now for now in turns if now <= stopped_at])
-    after = due_at(Period(250, stopped_at), [now for now in turns if now > stopped_at])
-    assert before + after == [256, 512, 768]
-
-
 # --- TensorBoard ----------------------------------------------------------------------------------
 
 
@@ -124,6 +97,15 @@ def test_tensorboard_shows_a_row_at_once(run):
     hook.on_row(row(100))
     assert events(run.train_events)["train/loss"] == [(100, 0.25)]
     hook.close()
+
+
+def test_curves_that_cannot_be_written_are_an_os_error_that_names_them(run):
+    run.train_events.parent.mkdir()
+    run.train_events.write_text("a file where a folder should be")
+    with pytest.raises(OSError, match=r"tensorboard") as caught:
+        TensorBoardHook(run).on_row(row(100))
+    assert caught.value.filename == str(run.train_events)
+    assert caught.value.strerror
 
 
 # --- metrics.jsonl --------------------------------------------------------------------------------
@@ -172,6 +154,25 @@ def test_lines_that_a_crash_cut_short_are_dropped(run, damage):
         file.write(damage)
     MetricsFileHook(run, 1000).on_row(row(1100))
     assert [line["env_steps"] for line in lines(run)] == [100, 1100]
+
+
+def test_a_line_for_which_there_is_no_room_leaves_nothing_of_itself(run):
+    hook = MetricsFileHook(run, 0)
+    hook.on_row(row(100))
+    size = run.metrics_jsonl.stat().st_size
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (size + 10, before[1]))
+        with pytest.raises(OSError, match=r"No space left|too large") as caught:
+            hook.on_row(row(200))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        signal.signal(signal.SIGXFSZ, handler)
+    assert caught.value.filename == str(run.metrics_jsonl)
+    assert run.metrics_jsonl.stat().st_size == size
+    hook.on_row(row(300))
+    assert [line["env_steps"] for line in lines(run)] == [100, 300]
 
 
 # --- Evaluations ----------------------------------------------------------------------------------
@@ -266,7 +267,7 @@ def test_an_evaluation_in_which_a_stop_is_asked_for_is_left_out(run, capsys):
     hook.close()
     assert evaluations.recorded == []
     assert [path for path in run.path.rglob("*.*") if "tfevents" not in path.name] == []
-    assert events(run.eval_events) == {}
+    assert not run.eval_events.exists()
     assert capsys.readouterr() == (
         "",
         ("The evaluation at 256 steps was cut short; it comes when the run goes on.\n"),
@@ -276,15 +277,20 @@ def test_an_evaluation_in_which_a_stop_is_asked_for_is_left_out(run, capsys):
     assert paused >= 0.05
 
 
-def test_a_video_in_which_a_stop_is_asked_for_leaves_the_scores(run):
+def test_an_evaluation_is_done_only_with_its_video(run, capsys):
     evaluations = Evaluations(video_error=Stopped())
     hook = evaluations.hook(run)
     hook.evaluate(256)
+    assert "comes when the run goes on" in capsys.readouterr().err
+    assert not run.evaluation_json(256).exists()
+    # The next process plays it again; curves have its points twice, the same ones.
+    evaluations.video_error = None
+    hook.evaluate(256)
     hook.close()
-    assert [path.name for path in run.evaluations.iterdir()] == ["000000000256.json"]
-    assert events(run.eval_events)["games/return_mean"] == [(256, 2.5)]
-    assert list(run.videos.iterdir()) == []
-    assert len(evaluations.paused) == 1
+    assert run.evaluation_json(256).exists()
+    assert [path.name for path in evaluations.recorded] == ["000000000256.mp4"]
+    assert events(run.eval_events)["games/return_mean"] == [(256, 2.5), (256, 2.5)]
+    assert len(evaluations.paused) == 2
 
 
 def test_a_video_that_cannot_be_written_ends_no_training(run, capsys):

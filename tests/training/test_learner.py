@@ -24,6 +24,7 @@ COUNTS: dict[str, Any] = {
     "env_steps_per_train_step": 4,
     "train_steps_per_group": 1,
 }
+CHOICES = {"targets_ahead": False}
 
 
 class FixedExperience:
@@ -49,7 +50,7 @@ class FixedExperience:
 
 
 def learner(agent: Any, **changes: int) -> Learner:
-    return Learner(agent, FixedExperience(), **{**COUNTS, **changes})
+    return Learner(agent, FixedExperience(), **{**COUNTS, **CHOICES, **changes})
 
 
 def weights(agent: Any) -> np.ndarray:
@@ -76,11 +77,13 @@ def test_each_train_step_is_one_of_the_agents_on_a_fresh_batch() -> None:
     assert int(agent.train_step_counter) == number == 6
 
 
+@pytest.mark.parametrize("targets_ahead", [False, True])
 @pytest.mark.parametrize("group", [2, 4])
-def test_grouped_train_steps_are_those_of_single_ones(group: int) -> None:
+def test_grouped_train_steps_are_those_of_single_ones(group: int, targets_ahead: bool) -> None:
     """Through several copies to the target network, which come at the ends of groups."""
     single, grouped = (create_two_state_agent(target_update_period_train_steps=8) for _ in range(2))
-    one, several = learner(single), learner(grouped, train_steps_per_group=group)
+    one = learner(single)
+    several = learner(grouped, train_steps_per_group=group, targets_ahead=targets_ahead)
     for steps in (4, 8, 4, 12):
         expected, metrics = one.train(steps), several.train(steps)
         np.testing.assert_allclose(weights(grouped), weights(single), rtol=1e-5)
@@ -113,7 +116,7 @@ def test_a_group_draws_one_sample_that_holds_all_of_its_batches() -> None:
             return super().sample_transitions(number)
 
     experience = Asked()
-    counts = {**COUNTS, "train_steps_per_group": 3}
+    counts = {**COUNTS, **CHOICES, "train_steps_per_group": 3}
     Learner(create_two_state_agent(), experience, **counts).train(6)
     assert set(asked) == {3 * BATCH_SIZE}
     assert int(experience.drawn) == 6 * BATCH_SIZE
@@ -154,16 +157,24 @@ def test_train_steps_due(
 def test_counts_out_of_range_are_refused_by_name(parameter: str, value: object) -> None:
     agent = create_two_state_agent()
     with pytest.raises(UserError) as caught:
-        create_learner(agent, FixedExperience(), **{**COUNTS, parameter: value})
+        create_learner(agent, FixedExperience(), **{**COUNTS, **CHOICES, parameter: value})
     assert caught.value.message.startswith(f"create_learner.{parameter} must be ")
+
+
+def test_a_choice_that_is_none_is_refused() -> None:
+    choices = {**COUNTS, "targets_ahead": 1}
+    with pytest.raises(UserError, match=r"create_learner\.targets_ahead must be "):
+        create_learner(create_two_state_agent(), FixedExperience(), **choices)
 
 
 def test_a_group_across_a_copy_to_the_target_network_is_refused() -> None:
     agent = create_two_state_agent(target_update_period_train_steps=6)
-    create_learner(agent, FixedExperience(), **{**COUNTS, "train_steps_per_group": 3})
+    create_learner(agent, FixedExperience(), **{**COUNTS, **CHOICES, "train_steps_per_group": 3})
     message = (
         r"create_learner\.train_steps_per_group is 4, which does not divide "
         r"create_agent\.target_update_period_train_steps \(6\); choose one that does\."
     )
     with pytest.raises(UserError, match=message):
-        create_learner(agent, FixedExperience(), **{**COUNTS, "train_steps_per_group": 4})
+        create_learner(
+            agent, FixedExperience(), **{**COUNTS, **CHOICES, "train_steps_per_group": 4}
+        )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import platform
@@ -14,8 +15,9 @@ from typing import Any
 import gin
 import numpy as np
 import pytest
+import tensorflow as tf
 
-from dqn_breakout import checkpoint_files, config, provenance, used_config
+from dqn_breakout import checkpoint_files, config, provenance, used_config, words
 from dqn_breakout.errors import UserError
 from dqn_breakout.run_directory import RunDirectory
 from dqn_breakout.training import run_record
@@ -115,6 +117,35 @@ def test_an_error_inside_lets_go(run):
         pass
 
 
+@pytest.mark.parametrize("fresh", [True, False])
+def test_a_directory_made_for_a_wrong_command_goes_again(tmp_path, fresh):
+    run = RunDirectory(tmp_path / "run")
+    assert run.create()
+    assert not run.create()
+    with pytest.raises(UserError, match="wrong"), run_record.locked(run, fresh):
+        raise UserError("wrong")
+    assert run.path.exists() != fresh
+
+
+def test_a_directory_in_which_something_came_to_be_stays(run):
+    run.run_json.write_text("{}")
+    with pytest.raises(UserError, match="wrong"), run_record.locked(run, fresh=True):
+        raise UserError("wrong")
+    assert run.run_json.exists()
+
+
+def test_a_lock_that_is_removed_while_it_is_taken_holds_nothing(run, monkeypatch):
+    flock = fcntl.flock
+
+    def remove_then_lock(file, how):
+        (run.path / ".lock").unlink()
+        flock(file, how)
+
+    monkeypatch.setattr(fcntl, "flock", remove_then_lock)
+    with pytest.raises(UserError, match="cannot be locked"), run_record.locked(run):
+        pytest.fail("held")
+
+
 # --- Seed -----------------------------------------------------------------------------------------
 
 
@@ -145,7 +176,12 @@ def test_another_seed_is_refused(run, there, given):
 
 
 @pytest.mark.parametrize(
-    "content", ["", "{", "null", "[]", "{}", '{"seed": "x", "starts": []}', '{"seed": 1}', "\0"]
+    "content",
+    [
+        *("", "{", "null", "[]", "{}", '{"seed": 1}', "\0", "[" * 100_000),
+        *(f'{{"seed": {seed}, "starts": []}}' for seed in ('"x"', '"7"', "1.5", "Infinity")),
+    ],
+    ids=range(12),
 )
 def test_a_damaged_record_is_refused_and_kept(run, content):
     run.run_json.write_text(content)
@@ -359,6 +395,15 @@ def test_every_start_is_noted(run, monkeypatch):
         assert each["time"][19:] == time.strftime("%z")
 
 
+def gpus(monkeypatch: pytest.MonkeyPatch, *names: str) -> None:
+    """Has TensorFlow see GPUs of these names."""
+    devices = tf.config
+    monkeypatch.setattr(devices, "get_visible_devices", lambda kind: list(names))
+    monkeypatch.setattr(
+        devices.experimental, "get_device_details", lambda gpu: {"device_name": gpu}
+    )
+
+
 def test_changes_since_the_last_start_are_named(run, monkeypatch):
     assert run_record.changes_since_last_start(run) == []
     start(run)
@@ -366,11 +411,43 @@ def test_changes_since_the_last_start_are_named(run, monkeypatch):
     versions = {**provenance.versions(), "tensorflow": "1.15"}
     monkeypatch.setattr(provenance, "versions", lambda: versions)
     now = provenance.machine()
-    monkeypatch.setattr(provenance, "machine", lambda: {**now, "cores": 1024})
+    there = {**now, "processor": "Abacus", "usable_cores": 1024}
+    monkeypatch.setattr(provenance, "machine", lambda: there)
+    gpus(monkeypatch, "H100", "H100")
     before = json.loads(run.run_json.read_text())["starts"][-1]
+    assert before["gpus"] == []
     assert run_record.changes_since_last_start(run) == [
         f"tensorflow '{before['versions']['tensorflow']}' there, '1.15' here",
-        f"cores {before['machine']['cores']} there, 1024 here",
+        f"processor {words.shown(now['processor'])} there, 'Abacus' here",
+        f"usable_cores {now['usable_cores']} there, 1024 here",
+        "gpus [] there, ['H100', 'H100'] here",
     ]
     start(run)
+    assert run_record.changes_since_last_start(run) == []
+
+
+def test_what_changes_no_bit_is_no_change(run, monkeypatch):
+    start(run)
+    more = {**provenance.machine(), "memory_bytes": 2**60, "cores": 1024}
+    monkeypatch.setattr(provenance, "machine", lambda: more)
+    assert run_record.changes_since_last_start(run) == []
+
+
+def test_of_an_older_record_what_it_has_is_compared(run, monkeypatch):
+    """Starts were first recorded without usable cores and GPUs."""
+    start(run)
+    content = json.loads(run.run_json.read_text())
+    del content["starts"][0]["machine"]["usable_cores"], content["starts"][0]["gpus"]
+    content["starts"][0]["machine"]["processor"] = "Abacus"
+    run.run_json.write_text(json.dumps(content))
+    (change,) = run_record.changes_since_last_start(run)
+    assert change.startswith("processor 'Abacus' there, ")
+    start(run)
+    assert run_record.changes_since_last_start(run) == []
+    assert len(json.loads(run.run_json.read_text())["starts"]) == 2
+
+
+@pytest.mark.parametrize("last", [None, [], "text", {}, {"versions": 1, "machine": [2]}])
+def test_a_start_that_says_nothing_is_compared_with_nothing(run, last):
+    run.run_json.write_text(json.dumps({"seed": 7, "starts": [last]}))
     assert run_record.changes_since_last_start(run) == []
