@@ -8,7 +8,7 @@ from typing import Any
 
 from absl import app, flags
 
-from dqn_breakout import command_line
+from dqn_breakout import command_line, words
 from dqn_breakout.errors import UserError
 
 FLAGS = flags.FLAGS
@@ -38,7 +38,9 @@ def main(arguments: Sequence[str]) -> None:
     """Does what the flags say."""
     try:
         if len(arguments) > 1:
-            raise UserError(f"What is {arguments[1]!r}? Options begin with --; see --help.")
+            raise UserError(
+                f"What is {words.shown(arguments[1])}? Options begin with --; see --help."
+            )
         from dqn_breakout.evaluation.request import EvaluationRequest
 
         values: dict[str, Any] = FLAGS.flag_values_dict()

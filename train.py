@@ -8,7 +8,7 @@ from pathlib import Path
 
 from absl import app, flags
 
-from dqn_breakout import command_line
+from dqn_breakout import command_line, words
 from dqn_breakout.errors import UserError
 
 FLAGS = flags.FLAGS
@@ -34,7 +34,9 @@ def main(arguments: Sequence[str]) -> None:
     """Trains until the budget is spent or a signal stops it."""
     try:
         if len(arguments) > 1:
-            raise UserError(f"What is {arguments[1]!r}? Options begin with --; see --help.")
+            raise UserError(
+                f"What is {words.shown(arguments[1])}? Options begin with --; see --help."
+            )
         # The same command always means the same run: started again, it goes on.
         seed = "" if FLAGS.seed is None else f"-seed{FLAGS.seed}"
         name = "-".join(Path(file).stem for file in FLAGS.gin_file) + seed

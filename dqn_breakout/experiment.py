@@ -158,7 +158,8 @@ def train(
     protocol = protocols.by_name(evaluation_protocol)
     run = RunDirectory(run_dir)
     fresh = run.create()
-    with run_record.locked(run, fresh), StopSignals() as stop, contextlib.ExitStack() as closing:
+    stop = StopSignals()
+    with run_record.locked(run, fresh), contextlib.ExitStack() as closing:
         seed = run_record.settle_seed(run, seed)
         parts = build(seed, ignore_memory)
         closing.enter_context(_failures_told(run, parts.metrics))
@@ -239,6 +240,8 @@ def train(
             checkpoint_period_env_steps=checkpoint_period_env_steps,
             evaluation_period_env_steps=evaluation_period_env_steps,
         )
+        # Until now there was nothing to save, and a signal ended the process at once.
+        closing.enter_context(stop)
         goes_on = milestones.make_up(owed)
         turns = iterations(
             parts.collector, parts.learner, lambda: parts.metrics.env_steps, total_env_steps

@@ -71,20 +71,21 @@ class RunCheckpointer:
         self._step = max(1, _SEGMENT_TRANSITIONS // replay_buffer.num_environments)
         self._thread = ThreadPoolExecutor(1, "checkpoint")
         self._ahead: Future[None] | None = None
+        self._ahead_fails = False
 
     def write_ahead(self) -> None:
         """Writes the rows of a whole segment where there are as many new ones, beside training.
 
         A stored row never changes until it is overwritten, so that a checkpoint has only the rest
-        to write. Without a checkpoint that names it, such a segment means nothing.
-
-        Raises:
-            OSError: The segment before could not be written.
+        to write. Without a checkpoint that names it, such a segment means nothing; where it cannot
+        be written, the next checkpoint tries, and fails if there still is no room.
         """
         if self._ahead is not None:
             if not self._ahead.done():
                 return
             self._wait()
+        if self._ahead_fails:
+            return
         start, replay = self._saved_rows, self._replay_buffer
         # Rows that come next to be overwritten are left to the checkpoint itself.
         if self._step <= replay.rows_added - start <= replay.max_length - self._step:
@@ -277,6 +278,7 @@ class RunCheckpointer:
         for start in range(max(self._saved_rows, oldest), replay.rows_added, self._step):
             stop = min(start + self._step, replay.rows_added)
             self._write_segment(start, stop, replay.read_rows(start, stop))
+        self._ahead_fails = False
 
     def _save_ahead(self, start: int, stop: int) -> None:
         """Writes rows while training goes on, unless it overwrites them meanwhile."""
@@ -288,7 +290,10 @@ class RunCheckpointer:
             return
         # A row is counted before it is written: if the first is not counted out, all are whole.
         if self._oldest_row() <= start:
-            self._write_segment(start, stop, rows)
+            try:
+                self._write_segment(start, stop, rows)
+            except OSError:
+                self._ahead_fails = True
 
     def _write_segment(self, start: int, stop: int, rows: FrameRow) -> None:
         name = f"rows-{start:012d}-{stop:012d}.npz.lz4"

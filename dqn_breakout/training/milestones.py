@@ -170,8 +170,7 @@ class Milestones:
             OSError: A file could not be written; checkpoints written before are sound.
         """
         self._meter.add(iteration)
-        with self._writing.attempt("the replay buffer's new rows"):
-            self._checkpointer.write_ahead()
+        self._checkpointer.write_ahead()
         for hook in self._hooks:
             hook.on_iteration(iteration)
         # Asked once: a signal that comes while rows are written is for the next turn, or this one

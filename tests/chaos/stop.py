@@ -50,7 +50,7 @@ def stop(seed: int, work_dir: Path, fork: bool) -> Result:
         time.sleep(delay)
         told_when = f"{delay * 1000:.0f} ms after row {row}"
     sent = time.monotonic()
-    training = run.run_json.exists()
+    training = _lines(run) > 0
     life.signal(number)
     ended = life.wait()
     seconds = time.monotonic() - sent

@@ -381,7 +381,10 @@ def test_rows_that_cannot_be_read_ahead_though_they_are_there_are_an_error(run, 
         checkpointer._wait()
 
 
-def test_a_segment_that_could_not_be_written_ahead_is_an_error_soon_and_once(run, monkeypatch):
+@pytest.mark.parametrize("room_again", [False, True])
+def test_a_segment_that_could_not_be_written_ahead_is_the_next_checkpoints(
+    run, monkeypatch, room_again
+):
     monkeypatch.setattr(checkpoint_module, "_SEGMENT_TRANSITIONS", 4)
     small = SmallRun()
     checkpointer = small.checkpointer(run)
@@ -390,12 +393,19 @@ def test_a_segment_that_could_not_be_written_ahead_is_an_error_soon_and_once(run
         error = OSError(errno.ENOSPC, "No space left on device", "rows")
         patch.setattr(checkpoint_files, "write_segment", raises(error))
         checkpointer.write_ahead()
-        with pytest.raises(OSError, match="No space"):
-            checkpointer.save({"env_steps": small.env_steps})
+        checkpointer._wait()
+        checkpointer.write_ahead()
+        assert checkpointer._ahead is None  # Not tried again with each turn.
+        if not room_again:
+            with pytest.raises(OSError, match="No space"):
+                checkpointer.save({"env_steps": small.env_steps})
     assert checkpoint_names(run) == []
     save(small, checkpointer)
     again, _, _ = restored(run)
     assert_equal(again.values(), small.values())
+    small.play(3)
+    checkpointer.write_ahead()
+    assert checkpointer._ahead is not None
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
