@@ -19,6 +19,9 @@ def parse(arguments: list[str]) -> list[str]:
     try:
         return app.parse_flags_with_usage(arguments)
     except ValueError as error:  # What absl itself lets through: --noflag=1.
-        print(f"FATAL Flags parsing error: {error}", file=sys.stderr)
-        print("Pass --helpshort or --helpfull to see help on flags.", file=sys.stderr)
-        sys.exit(1)
+        reason = str(error)
+    except RecursionError:  # absl looks for the nearest flag one letter of the name at a time.
+        reason = "There is no flag with a name as long as that"
+    print(f"FATAL Flags parsing error: {reason}", file=sys.stderr)
+    print("Pass --helpshort or --helpfull to see help on flags.", file=sys.stderr)
+    sys.exit(1)

@@ -238,6 +238,12 @@ def test_a_value_for_a_flag_that_takes_none_is_one_clear_error(train, folder):
     assert "does not take an argument" in out + err
 
 
+def test_a_flag_with_an_endless_name_is_one_clear_error(train, folder):
+    code, out, err = command(train, folder, *TINY_FLAGS, "--run_dir=run", f"--{'9' * 4000}=1")
+    assert code == 1
+    assert "There is no flag with a name as long as that" in out + err
+
+
 @pytest.mark.parametrize(
     "name", ["/dev/null/run", "file", "file/run", "x" * 300, "a\0b", "/proc/run", "\ud800"]
 )
