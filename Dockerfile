@@ -1,6 +1,6 @@
 # Build, train, look at the curves, evaluate:
 #   docker build -t dqn-breakout .
-#   docker run --rm -it --name breakout -v runs:/runs dqn-breakout
+#   docker run --init --rm -it --name breakout -v runs:/runs dqn-breakout
 #   docker stop --time 120 breakout       (saves first; the same `docker run` goes on)
 #   docker run --rm -it -p 6006:6006 -v runs:/runs dqn-breakout \
 #       -m tensorboard.main --logdir /runs --bind_all

@@ -150,13 +150,18 @@ def write_segment(folder: Path, name: str, arrays: Arrays) -> dict[str, Any]:
 
     The arrays are compressed as they are read: beside them, only the compressed file is held.
 
+    Args:
+        folder: Where segments lie; made where there is none, but not what it lies in.
+        name: The segment's name.
+        arrays: Its content.
+
     Returns:
         Its size, its SHA-256 and its size before compression, for the manifest.
 
     Raises:
         OSError: It could not be written; nothing is left under its name.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    folder.mkdir(exist_ok=True)
     buffer = io.BytesIO()
     with lz4.frame.open(buffer, "wb") as file:
         np.savez(file, allow_pickle=False, **arrays)
@@ -175,7 +180,7 @@ def write_checkpoint(
     """Writes a checkpoint; it is whole under its final name or not there at all.
 
     Args:
-        folder: Where checkpoints lie.
+        folder: Where checkpoints lie; made where there is none, but not what it lies in.
         counters: Must hold `env_steps`, which names the checkpoint.
         groups: Named arrays by group; each group becomes a file.
         segments: Fingerprints of the replay segments it needs, by file name.
@@ -190,7 +195,8 @@ def write_checkpoint(
     shutil.rmtree(temporary, ignore_errors=True)
     try:
         with naming(final):
-            temporary.mkdir(parents=True)
+            folder.mkdir(exist_ok=True)
+            temporary.mkdir()
             files = {}
             for group, arrays in groups.items():
                 content = _to_bytes(arrays)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import errno
 import functools
 import json
 import os
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -35,7 +35,7 @@ from dqn_breakout.training.checkpoint import RunCheckpointer
 from dqn_breakout.training.divergence import Divergence
 from dqn_breakout.training.learner import Learner, create_learner
 from dqn_breakout.training.loop import iterations
-from dqn_breakout.training.milestones import NOTHING, Milestones, Owed, Writing
+from dqn_breakout.training.milestones import NOTHING, Milestones, Owed, Schedule, Writing
 from dqn_breakout.training.progress import ProgressMeter, Row
 from dqn_breakout.training.signals import StopSignals
 
@@ -118,7 +118,7 @@ def train(
     evaluation_games: int = gin.REQUIRED,
     evaluation_protocol: str = gin.REQUIRED,
     evaluation_video_seconds: int = gin.REQUIRED,
-    go_on_without_checkpoints: bool = False,
+    go_on_without_checkpoints: bool = gin.REQUIRED,
 ) -> int:
     """Trains in `run_dir`, from the start or from where the run there stopped.
 
@@ -157,9 +157,17 @@ def train(
     limits.boolean("train.go_on_without_checkpoints", go_on_without_checkpoints)
     protocol = protocols.by_name(evaluation_protocol)
     run = RunDirectory(run_dir)
-    fresh = run.create()
-    stop = StopSignals()
-    with run_record.locked(run, fresh), contextlib.ExitStack() as closing:
+    schedule = Schedule(
+        total_env_steps,
+        log_period_env_steps,
+        checkpoint_period_env_steps,
+        evaluation_period_env_steps,
+    )
+    with (
+        run_record.locked(run) as lock,
+        StopSignals() as stop,
+        contextlib.ExitStack() as closing,
+    ):
         seed = run_record.settle_seed(run, seed)
         parts = build(seed, ignore_memory)
         closing.enter_context(_failures_told(run, parts.metrics))
@@ -172,50 +180,57 @@ def train(
             "give more.",
         )
         operative_config = run_record.check_config(run)
-        checkpointer = _restored(run, parts, seed, keep_checkpoints)
+        checkpointer = RunCheckpointer(
+            run,
+            parts.agent,
+            parts.replay_buffer,
+            parts.collector,
+            parts.metrics,
+            seed,
+            keep_checkpoints,
+        )
         closing.callback(checkpointer.close)
+        for sentence in checkpointer.restore_newest():
+            console.tell(f"Damaged checkpoint left out: {sentence}.")
         env_steps = parts.metrics.env_steps
         metrics_file = hooks.MetricsFileHook(run, env_steps)
         owed = Owed.at(run, checkpointer.restored_counters, metrics_file.last_env_steps)
         meter = ProgressMeter(parts.agent, parts.metrics, parts.replay_buffer, fill)
 
-        def summary(row: Row) -> dict[str, Any]:
-            return _summary(parts, row, meter.overall_env_steps_per_second)
+        def write_summary(row: Row) -> None:
+            speed = meter.overall_env_steps_per_second
+            write_json(run.summary_json, _summary(parts, row, speed))
 
         if env_steps >= total_env_steps:
             if not _summary_is_of(run, parts):
-                write_json(run.summary_json, summary(meter.row()))
+                write_summary(meter.row())
             if owed == NOTHING:
-                print(console.end(run, env_steps, None), file=sys.stderr)
+                console.tell(console.end(run, env_steps, None))
                 return 0
         changes = run_record.changes_since_last_start(run)
         if changes:
-            print(
+            console.tell(
                 f"Not as at this run's last start: {'; '.join(changes)}. It goes on, but perhaps "
-                "not to the bit as it would have there.",
-                file=sys.stderr,
+                "not to the bit as it would have there."
             )
         game = config.value("create_environment.game")
         run_record.record_start(run, seed, game, env_steps, operative_config)
-        print(_plan(run, parts, seed, game, total_env_steps), file=sys.stderr, flush=True)
+        console.tell(_plan(run, parts, seed, game, total_env_steps))
         writing = Writing(goes_on=go_on_without_checkpoints)
+        play = functools.partial(
+            evaluation.evaluate_network,
+            parts.agent.q_network,
+            protocol,
+            evaluation_games,
+            seed,
+            parts.environment.batch_size,
+            each_step=stop.check,
+        )
+        record = functools.partial(
+            _record_game, parts, protocol, seed, evaluation_video_seconds, stop.check
+        )
         evaluation_hook = hooks.EvaluationHook(
-            run,
-            functools.partial(
-                evaluation.evaluate_network,
-                parts.agent.q_network,
-                protocol,
-                evaluation_games,
-                seed,
-                parts.environment.batch_size,
-                each_step=stop.check,
-            ),
-            functools.partial(
-                _record_game, parts, protocol, seed, evaluation_video_seconds, stop.check
-            )
-            if evaluation_video_seconds
-            else None,
-            meter.pause,
+            run, play, record if evaluation_video_seconds else None, meter.pause
         )
         row_hooks: list[hooks.Hook] = [
             console.ConsoleHook(total_env_steps, env_steps),
@@ -225,23 +240,19 @@ def train(
         for each in (evaluation_hook, *row_hooks):
             closing.callback(writing.close, each)
         milestones = Milestones(
-            run,
-            checkpointer,
-            meter,
-            row_hooks,
-            evaluation_hook,
-            stop,
-            writing,
-            summary,
-            seed=seed,
-            env_steps=env_steps,
-            total_env_steps=total_env_steps,
-            log_period_env_steps=log_period_env_steps,
-            checkpoint_period_env_steps=checkpoint_period_env_steps,
-            evaluation_period_env_steps=evaluation_period_env_steps,
+            schedule,
+            env_steps,
+            meter=meter,
+            checkpointer=checkpointer,
+            write_summary=write_summary,
+            hooks=row_hooks,
+            evaluation=evaluation_hook,
+            lock=lock,
+            stop=stop,
+            writing=writing,
         )
         # Until now there was nothing to save, and a signal ended the process at once.
-        closing.enter_context(stop)
+        stop.catch()
         goes_on = milestones.make_up(owed)
         turns = iterations(
             parts.collector, parts.learner, lambda: parts.metrics.env_steps, total_env_steps
@@ -249,26 +260,8 @@ def train(
         while goes_on and (iteration := next(turns, None)) is not None:
             goes_on = milestones.after(iteration)
     stopped_by = stop.received.name if stop.received is not None else None
-    print(console.end(run, parts.metrics.env_steps, stopped_by), file=sys.stderr)
+    console.tell(console.end(run, parts.metrics.env_steps, stopped_by))
     return stop.exit_code
-
-
-def _restored(
-    run: RunDirectory, parts: Experiment, seed: int, keep_checkpoints: int
-) -> RunCheckpointer:
-    """What saves the run, after the run was brought to where its newest sound checkpoint is."""
-    checkpointer = RunCheckpointer(
-        run, parts.agent, parts.replay_buffer, parts.collector, parts.metrics, keep_checkpoints
-    )
-    for sentence in checkpointer.restore_newest():
-        print(f"Damaged checkpoint left out: {sentence}.", file=sys.stderr)
-    saved_seed = checkpointer.restored_counters.get("seed", seed)
-    if saved_seed != seed:
-        raise UserError(
-            f"{run.run_json} says that the seed is {seed}, and the checkpoints there are of seed "
-            f"{words.shown(saved_seed)}. Restore the file, or choose another --run_dir."
-        )
-    return checkpointer
 
 
 @contextlib.contextmanager
@@ -284,7 +277,7 @@ def _failures_told(run: RunDirectory, metrics: CollectionMetrics) -> Iterator[No
         try:
             kept = f"is kept in {divergence.write(run)}"
         except OSError as error:
-            kept = f"could not be kept ({error.strerror})"
+            kept = f"could not be kept ({_cause(error)})"
         raise UserError(
             f"Training diverged at train step {divergence.train_step:,} "
             f"({metrics.env_steps:,} environment steps): {divergence.reason}. The batch "
@@ -292,18 +285,25 @@ def _failures_told(run: RunDirectory, metrics: CollectionMetrics) -> Iterator[No
             "create_optimizer.learning_rate in another --run_dir."
         ) from divergence
     except OSError as error:
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
         raise UserError(
-            f"A file could not be written at {metrics.env_steps:,} environment steps "
-            f"({error.strerror}: {error.filename}). Checkpoints written before are sound; make "
-            "room and start the same command again."
+            f"A file could not be read or written at {metrics.env_steps:,} environment steps "
+            f"({_cause(error)}). Checkpoints written before are sound; "
+            f"{'make room' if full else 'mend that'} and start the same command again."
         ) from error
+
+
+def _cause(error: OSError) -> str:
+    if error.strerror is None:
+        return words.first_line(error)
+    return error.strerror + (f": {error.filename}" if error.filename else "")
 
 
 def _summary_is_of(run: RunDirectory, parts: Experiment) -> bool:
     """Whether summary.json tells of the run as it stands; a kill may have come before it."""
     try:
         summary = json.loads(run.summary_json.read_text())
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return False
     if not isinstance(summary, dict):
         return False

@@ -65,6 +65,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except UserError as error:
         print(error.message, file=sys.stderr)
         return UserError.EXIT_CODE
+    except OSError as error:
+        print(
+            f"{given.folder} cannot be written ({error.strerror}: {error.filename}). Make room, or "
+            "give another folder.",
+            file=sys.stderr,
+        )
+        return UserError.EXIT_CODE
     return 0
 
 

@@ -1,6 +1,7 @@
 """Names and formats of everything that a run leaves on disk.
 
 run_directory/
+  .lock                 held by the process that trains
   run.json              command, versions, git revision, seed, machine
   config.gin            the operative gin config: every binding that was used
   summary.json          where the run stands, at each checkpoint and at the end
@@ -10,6 +11,7 @@ run_directory/
   replay/               segments of the replay buffer, shared by the checkpoints
   videos/               evaluation games, mp4
   evaluations/          one JSON file per evaluation during training
+  diverged-train-step-<number>.npz   the batch on which training failed, see `training.divergence`
 """
 
 from __future__ import annotations
@@ -31,6 +33,7 @@ class RunDirectory:
     def __init__(self, path: str | os.PathLike[str]):
         """Names the directory; nothing is made or read."""
         self.path = Path(path)
+        self.lock = self.path / ".lock"
         self.run_json = self.path / "run.json"
         self.config_gin = self.path / "config.gin"
         self.summary_json = self.path / "summary.json"
@@ -46,22 +49,23 @@ class RunDirectory:
         """Where the scores of the evaluation at so many environment steps are."""
         return self.evaluations / f"{env_steps:012d}.json"
 
-    def create(self) -> bool:
-        """Makes the directory, where there is none, and checks that it can be written.
+    def diverged_npz(self, train_step: int) -> Path:
+        """Where the batch is on which training failed at so many train steps."""
+        return self.path / f"diverged-train-step-{train_step}.npz"
+
+    def create(self) -> list[Path]:
+        """Makes the directory, where there is none.
 
         Returns:
-            Whether it was made.
+            The directories that were made, the outermost first.
 
         Raises:
-            UserError: It cannot be made or written.
+            UserError: It cannot be made.
         """
-        probe = self.path / ".writable"
         try:
-            fresh = not self.path.exists()
+            made = [each for each in (self.path, *self.path.parents) if not each.exists()][::-1]
             self.path.mkdir(parents=True, exist_ok=True)
-            probe.write_bytes(b"")
-            probe.unlink()
-            return fresh
+            return made
         except (OSError, ValueError) as error:  # ValueError: a zero byte in the name.
             reason = error.strerror if isinstance(error, OSError) else words.first_line(error)
             raise UserError(

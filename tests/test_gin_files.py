@@ -297,6 +297,7 @@ WATCHING = {
     "train.evaluation_games",
     "train.evaluation_protocol",
     "train.evaluation_video_seconds",
+    "train.go_on_without_checkpoints",
 }
 
 

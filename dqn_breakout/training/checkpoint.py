@@ -32,8 +32,10 @@ _SEGMENT_TRANSITIONS = 4_096
 _LARGEST_SEGMENT_TRANSITIONS = 16_384
 # Far above what names and headers take in a segment, beside its rows.
 _HEADER_BYTES = 2**16
-# In a checkpoint's counters: how many rows each environment had added to the replay buffer.
+# In a checkpoint's counters: how many rows each environment had added to the replay buffer, and the
+# run's seed.
 _ROWS = "replay_rows"
+_SEED = "seed"
 _SEGMENT_NAME = re.compile(r"rows-(\d{12})-(\d{12})\.npz\.lz4")
 
 
@@ -55,14 +57,16 @@ class RunCheckpointer:
         replay_buffer: FrameReplayBuffer,
         collector: Collector,
         metrics: CollectionMetrics,
+        seed: int,
         keep: int,
     ):
-        """Names what is saved; `keep` sound checkpoints stay on disk, at least 1."""
+        """Names what is saved, of a run with `seed`; `keep` sound checkpoints stay, at least 1."""
         self._run = run
         self._agent = agent
         self._replay_buffer = replay_buffer
         self._collector = collector
         self._metrics = metrics
+        self._seed = seed
         self._keep = keep
         self.restored_counters: dict[str, Any] = {}
         self._segments: dict[str, Mapping[str, Any]] = {}
@@ -107,9 +111,9 @@ class RunCheckpointer:
         """
         if not all(np.isfinite(each.numpy()).all() for each in self._agent.q_network.variables):
             raise UserError(
-                "The network has weights that are not finite numbers, so it was not saved. "
-                "Checkpoints written before are sound; go on from them with a lower "
-                "create_optimizer.learning_rate in another --run_dir."
+                f"At {counters['env_steps']:,} environment steps the network has weights that are "
+                "not finite numbers, so it was not saved. Checkpoints written before are sound. "
+                "Try a lower create_optimizer.learning_rate in another --run_dir."
             )
         self._save_new_rows()
         groups = {
@@ -119,7 +123,7 @@ class RunCheckpointer:
             "collection": _values(self._stream_variables()),
             "environment": self._collector.get_state(),
         }
-        counters = {**counters, _ROWS: self._replay_buffer.rows_added}
+        counters = {**counters, _SEED: self._seed, _ROWS: self._replay_buffer.rows_added}
         checkpoint = checkpoint_files.write_checkpoint(
             self._run.checkpoints, counters, groups, self._segments
         )
@@ -161,6 +165,13 @@ class RunCheckpointer:
         return damage
 
     def _restore(self, checkpoint: Checkpoint) -> None:
+        saved_seed = checkpoint.counters.get(_SEED, self._seed)
+        if saved_seed != self._seed:
+            raise UserError(
+                f"{self._run.run_json} says that the seed is {self._seed}, and {checkpoint.path} "
+                f"is of seed {words.shown(saved_seed)}. Restore the file, or choose another "
+                "--run_dir."
+            )
         # All files are compared with their checksums before anything is assigned.
         self._check_segment_names(checkpoint)
         checkpoint.verify(self._run.replay)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
+import os
 import shlex
 import sys
+from collections.abc import Iterator
 from typing import TextIO
 
 import tensorflow as tf
@@ -54,9 +57,25 @@ def plan(
     return "\n".join(lines)
 
 
-def tell(sentence: str) -> None:
-    """Prints a line above the progress bar, where there is one."""
-    tqdm.write(sentence, file=sys.stderr)
+def tell(text: str) -> None:
+    """Prints on stderr, above the progress bar where there is one."""
+    with _whoever_reads():
+        tqdm.write(text, file=sys.stderr)
+
+
+@contextlib.contextmanager
+def _whoever_reads() -> Iterator[None]:
+    """Goes on where nobody reads what is printed: a closed pipe, a terminal that is gone.
+
+    Training is not to end for it, and what was printed is in files.
+    """
+    try:
+        yield
+    except OSError:
+        # What is printed from now on, and what is left in the buffer, goes nowhere.
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, sys.stderr.fileno())
+        os.close(nowhere)
 
 
 def end(run: RunDirectory, env_steps: int, stopped_by: str | None) -> str:
@@ -100,27 +119,31 @@ class ConsoleHook:
     def on_iteration(self, iteration: Iteration) -> None:
         """Moves the bar."""
         if self._bar is not None:
-            self._bar.update(min(iteration.env_steps, self._total) - self._bar.n)
+            with _whoever_reads():
+                self._bar.update(min(iteration.env_steps, self._total) - self._bar.n)
 
     def on_row(self, row: Row) -> None:
         """Shows the row's numbers."""
         if self._bar is not None:
-            self._bar.set_postfix_str(_numbers(row))
+            with _whoever_reads():
+                self._bar.set_postfix_str(_numbers(row))
             return
         seconds = max(self._total - row.env_steps, 0) / max(row.env_steps_per_second, 1e-9)
         # The random fill is many times faster than what comes after it.
         left = f"{format_seconds(seconds)} left" if row.train_steps else "random fill"
-        print(
-            f"{row.env_steps:>10,} steps ({min(row.env_steps / self._total, 1):4.0%}), "
-            f"{_numbers(row)}, {row.env_steps_per_second:,.0f} steps/s, {left}",
-            file=self._stream,
-            flush=True,
-        )
+        with _whoever_reads():
+            print(
+                f"{row.env_steps:>10,} steps ({min(row.env_steps / self._total, 1):4.0%}), "
+                f"{_numbers(row)}, {row.env_steps_per_second:,.0f} steps/s, {left}",
+                file=self._stream,
+                flush=True,
+            )
 
     def close(self) -> None:
         """Leaves the bar as it is and goes to the next line."""
         if self._bar is not None:
-            self._bar.close()
+            with _whoever_reads():
+                self._bar.close()
 
 
 def format_seconds(seconds: float) -> str:

@@ -41,7 +41,7 @@ class Divergence(Exception):
         Raises:
             OSError: It cannot be written.
         """
-        path = run.path / f"diverged-train-step-{self.train_step}.npz"
+        path = run.diverged_npz(self.train_step)
         content = io.BytesIO()
         np.savez_compressed(content, allow_pickle=False, **self.batch)
         write_atomically(path, content.getvalue())

@@ -45,7 +45,7 @@ class Hook(Output, Protocol):
         """After each turn of the loop; must be cheap."""
 
     def on_row(self, row: Row) -> None:
-        """At each log period."""
+        """At each log period and each checkpoint."""
 
 
 class EventFile:
@@ -132,7 +132,7 @@ class MetricsFileHook:
     """Every row as a line of `metrics.jsonl`, for plots and scripts.
 
     Attributes:
-        last_env_steps: Environment steps of the last row in the file; -1 where there is none.
+        last_env_steps: Environment steps of the last row that was there; -1 where there was none.
     """
 
     writes = "metrics.jsonl"
@@ -165,7 +165,6 @@ class MetricsFileHook:
             except OSError:
                 file.truncate(end)
                 raise
-        self.last_env_steps = row.env_steps
 
     def close(self) -> None:
         """Nothing is open between rows."""
@@ -248,6 +247,7 @@ class EvaluationHook:
 
 def _env_steps_of(line: str) -> int | None:
     try:
-        return int(json.loads(line)["env_steps"])
-    except (ValueError, KeyError, TypeError):
+        number = json.loads(line)["env_steps"]
+    except (ValueError, KeyError, TypeError, RecursionError):
         return None
+    return number if type(number) is int else None

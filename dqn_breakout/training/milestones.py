@@ -12,12 +12,13 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from dqn_breakout.run_directory import RunDirectory, write_json
+from dqn_breakout.run_directory import RunDirectory
 from dqn_breakout.training.checkpoint import RunCheckpointer
 from dqn_breakout.training.console import tell
 from dqn_breakout.training.hooks import EvaluationHook, Hook, Output
 from dqn_breakout.training.loop import Iteration
 from dqn_breakout.training.progress import ProgressMeter, Row
+from dqn_breakout.training.run_record import Lock
 from dqn_breakout.training.signals import StopSignals
 
 
@@ -103,59 +104,68 @@ class Writing:
             output.close()
 
 
+@dataclasses.dataclass(frozen=True)
+class Schedule:
+    """When things are due, in environment steps.
+
+    Attributes:
+        total_env_steps: The budget; there is a checkpoint at its end.
+        log_period_env_steps: Between rows.
+        checkpoint_period_env_steps: Between checkpoints.
+        evaluation_period_env_steps: Between evaluations.
+    """
+
+    total_env_steps: int
+    log_period_env_steps: int
+    checkpoint_period_env_steps: int
+    evaluation_period_env_steps: int
+
+
 class Milestones:
     """What a run leaves behind as it goes: rows, checkpoints, evaluations."""
 
     def __init__(
         self,
-        run: RunDirectory,
-        checkpointer: RunCheckpointer,
+        schedule: Schedule,
+        env_steps: int,
+        *,
         meter: ProgressMeter,
+        checkpointer: RunCheckpointer,
+        write_summary: Callable[[Row], None],
         hooks: Sequence[Hook],
         evaluation: EvaluationHook,
+        lock: Lock,
         stop: StopSignals,
         writing: Writing,
-        summary: Callable[[Row], dict[str, Any]],
-        *,
-        seed: int,
-        env_steps: int,
-        total_env_steps: int,
-        log_period_env_steps: int,
-        checkpoint_period_env_steps: int,
-        evaluation_period_env_steps: int,
     ):
         """Prepares what comes after `env_steps`.
 
         Args:
-            run: Where `summary.json` goes.
-            checkpointer: Writes checkpoints, and ahead of them.
+            schedule: When things are due.
+            env_steps: Environment steps so far.
             meter: Makes rows of turns.
+            checkpointer: Writes checkpoints, and ahead of them.
+            write_summary: Writes `summary.json`.
             hooks: Are shown turns and rows.
             evaluation: Plays and leaves scores.
+            lock: Holds the run directory.
             stop: Tells that a stop was asked for.
             writing: Decides what becomes of an error in writing; never of the last checkpoint's.
-            summary: Makes `summary.json`'s content of a row.
-            seed: The run's seed, to be noted in each checkpoint.
-            env_steps: Environment steps so far.
-            total_env_steps: The budget; there is a checkpoint at its end.
-            log_period_env_steps: Environment steps between rows.
-            checkpoint_period_env_steps: Environment steps between checkpoints.
-            evaluation_period_env_steps: Environment steps between evaluations.
         """
-        self._run = run
-        self._checkpointer = checkpointer
+        self._env_steps = env_steps
+        self._total_env_steps = schedule.total_env_steps
+        self._log_period = Period(schedule.log_period_env_steps, env_steps)
+        self._save_period = Period(schedule.checkpoint_period_env_steps, env_steps)
+        self._evaluation_period = Period(schedule.evaluation_period_env_steps, env_steps)
         self._meter = meter
+        self._checkpointer = checkpointer
+        self._write_summary = write_summary
         self._hooks = hooks
         self._evaluation = evaluation
+        self._lock = lock
         self._stop = stop
         self._writing = writing
-        self._summary = summary
-        self._seed = seed
-        self._env_steps = env_steps
-        self._total_env_steps = total_env_steps
-        self._log_period = Period(log_period_env_steps, env_steps)
-        self._save_period = Period(checkpoint_period_env_steps, env_steps)
-        self._evaluation_period = Period(evaluation_period_env_steps, env_steps)
+        self._saved = True
 
     def make_up(self, owed: Owed) -> bool:
         """Does what the process before still owed; returns whether a turn may follow."""
@@ -180,7 +190,9 @@ class Milestones:
         log_due = self._log_period.due(iteration.env_steps)
         evaluation_due = self._evaluation_period.due(iteration.env_steps)
         save_due = self._save_period.due(iteration.env_steps) or last or evaluation_due
+        self._saved = False
         if log_due or save_due:
+            self._lock.check()
             row = self._meter.row()
             if save_due:
                 row = self._save(row, evaluation_due, last)
@@ -195,16 +207,16 @@ class Milestones:
         counters = {
             "env_steps": row.env_steps,
             "train_steps": row.train_steps,
-            "seed": self._seed,
             "row": row.as_dict(),
             "evaluation_due": evaluation_due,
         }
         # After the last one there is nothing to go on to: without it, work would be lost.
         with contextlib.nullcontext() if last else self._writing.attempt("a checkpoint"):
             self._checkpointer.save(counters)
+            self._saved = True
             row = dataclasses.replace(row, checkpoint_seconds=time.monotonic() - started)
         with self._writing.attempt("summary.json"):
-            write_json(self._run.summary_json, self._summary(row))
+            self._write_summary(row)
         return row
 
     def _show(self, row: Row) -> None:
@@ -213,7 +225,11 @@ class Milestones:
                 hook.on_row(row)
 
     def _evaluate(self, env_steps: int) -> bool:
-        """Evaluates; returns whether a turn may follow, since one cut short is still due."""
+        """Evaluates; returns whether a turn may follow.
+
+        After a stop, the evaluation is still due, and the last checkpoint says so: none may. But
+        if that could not be written, another turn gives it another try.
+        """
         with self._writing.attempt(self._evaluation.writes):
             self._evaluation.evaluate(env_steps)
-        return self._stop.received is None
+        return self._stop.received is None or not self._saved

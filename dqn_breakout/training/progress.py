@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from typing import Any
+from typing import Any, get_args, get_type_hints
 
 from dqn_breakout.collection.metrics import CollectionMetrics
 from dqn_breakout.training.loop import Iteration
@@ -52,12 +52,11 @@ class Row:
             field.name for field in dataclasses.fields(cls)
         }:
             return None
-        for field in dataclasses.fields(cls):
-            value = values[field.name]
-            if value is None and "None" in str(field.type):
+        for name, kind in get_type_hints(cls).items():
+            value, kinds = values[name], get_args(kind) or (kind,)
+            if value is None and type(None) in kinds:
                 continue
-            whole = str(field.type) == "int"
-            if type(value) is not int and (whole or type(value) is not float):
+            if type(value) is not int and (type(value) is not float or float not in kinds):
                 return None
             if not abs(value) < 2**63:  # NaN is not, nor is infinity.
                 return None

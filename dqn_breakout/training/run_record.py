@@ -13,7 +13,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from dqn_breakout import checkpoint_files, provenance, used_config, words
 from dqn_breakout.errors import UserError
@@ -41,21 +41,39 @@ _MAY_CHANGE = (
 _ROUNDING = ("processor", "usable_cores", "gpus")
 
 
+class Lock:
+    """A run directory that this process holds."""
+
+    def __init__(self, run: RunDirectory, file: BinaryIO):
+        """Takes the open file that is locked."""
+        self._run = run
+        self._file = file
+
+    def check(self) -> None:
+        """Makes sure that the directory under its name still is the one that is held.
+
+        Raises:
+            FileNotFoundError: It was moved or removed; another may be there now, of another run.
+        """
+        held = os.fstat(self._file.fileno())
+        if not (self._run.lock.exists() and os.path.samestat(held, self._run.lock.stat())):
+            reason = "the run directory was moved or removed"
+            raise FileNotFoundError(errno.ENOENT, reason, str(self._run.path))
+
+
 @contextlib.contextmanager
-def locked(run: RunDirectory, fresh: bool = False) -> Iterator[None]:
+def locked(run: RunDirectory) -> Iterator[Lock]:
     """Holds the run directory; the system lets go of it when the process dies, however it dies.
 
-    Args:
-        run: The run.
-        fresh: Whether this process has made the directory. Where nothing but the lock comes to be
-            in it, because the command was wrong, it goes again.
+    The directory is made where there is none. If nothing but the lock comes to be in it, because
+    the command was wrong, it goes again.
 
     Raises:
-        UserError: Another process holds it.
+        UserError: Another process holds it, or it cannot be written.
     """
-    path = run.path / ".lock"
+    made = run.create()
     try:
-        file = open(path, "a+b", buffering=0)  # noqa: SIM115  (closed below)
+        file = open(run.lock, "a+b", buffering=0)  # noqa: SIM115  (closed below)
     except OSError as error:
         raise _no_lock(run, error) from error
     with file:
@@ -71,20 +89,22 @@ def locked(run: RunDirectory, fresh: bool = False) -> Iterator[None]:
             ) from error
         except OSError as error:  # A file system without locks.
             raise _no_lock(run, error) from error
+        lock = Lock(run, file)
         try:
-            # Of a lock that is gone from the directory, another process may hold the successor.
-            if not os.path.samestat(os.fstat(file.fileno()), path.stat()):
-                raise FileNotFoundError(errno.ENOENT, "it was removed just now", str(path))
+            lock.check()
             file.truncate(0)
             file.write(f"process {os.getpid()} on {platform.node()}".encode())
         except OSError as error:
             raise _no_lock(run, error) from error
         try:
-            yield
+            yield lock
         except UserError:
-            if fresh and os.listdir(run.path) == [path.name]:
-                path.unlink()
-                run.path.rmdir()
+            # Another process may have come in the meantime, or the directory may be gone.
+            with contextlib.suppress(OSError):
+                if made and os.listdir(run.path) == [run.lock.name]:
+                    run.lock.unlink()
+                    for folder in reversed(made):
+                        folder.rmdir()
             raise
 
 

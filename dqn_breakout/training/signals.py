@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 from types import FrameType, TracebackType
@@ -15,23 +16,29 @@ class Stopped(Exception):
 
 
 class StopSignals:
-    """While open, signals ask for a stop instead of killing; a second SIGINT kills.
+    """Once `catch` was called, signals ask for a stop instead of killing; a second SIGINT kills.
 
-    They are SIGINT (Ctrl-C), SIGTERM (a machine that is taken away) and SIGHUP (a lost terminal).
+    They are SIGINT (Ctrl-C), SIGTERM (a machine that is taken away) and SIGHUP (a lost terminal;
+    not under `nohup`). At the end of `with`, signals are treated as before.
 
     Attributes:
         received: The signal that asked, None while there was none.
     """
 
     def __init__(self) -> None:
-        """Nothing is caught before `with`."""
+        """Nothing is caught before `catch`."""
         self.received: signal.Signals | None = None
         self._before: dict[signal.Signals, object] = {}
 
     def __enter__(self) -> StopSignals:
-        for number in _SIGNALS:
-            self._before[number] = signal.signal(number, self._receive)
         return self
+
+    def catch(self) -> None:
+        """Lets signals ask for a stop from now on."""
+        for number in _SIGNALS:
+            if number == signal.SIGHUP and signal.getsignal(number) is signal.SIG_IGN:
+                continue
+            self._before[number] = signal.signal(number, self._receive)
 
     def __exit__(
         self,
@@ -62,5 +69,7 @@ class StopSignals:
             signal.raise_signal(signal.SIGINT)
         if self.received is None:
             self.received = signal.Signals(number)
-            # Not print: a signal may arrive in the middle of one.
-            os.write(2, _NOTICE)
+            # Not print: a signal may arrive in the middle of one. What reads it may be gone: Ctrl-C
+            # ends the other end of a pipe too, and SIGHUP says that there is no terminal.
+            with contextlib.suppress(OSError):
+                os.write(2, _NOTICE)

@@ -20,6 +20,9 @@ from typing import Any, TypeVar
 
 Case = TypeVar("Case")
 
+# The exit code of a campaign that this machine does not let run: it neither held nor failed.
+LEFT_OUT = 77
+
 
 @dataclasses.dataclass(frozen=True)
 class Result:
@@ -66,11 +69,14 @@ def run_all(
     try_one: Callable[[Case], Result],
     options: argparse.Namespace,
     work_dir: Path,
+    *,
+    counted: str | None = None,
 ) -> int:
     """Tries every case, says what came of it, and writes the results.
 
     Processes are forked for the cases before there is any thread; `try_one` may fork in its turn.
-    What it raises is a fault of its case, and the others are tried all the same.
+    What it raises is a fault of its case, and the others are tried all the same. `counted` is the
+    name of a number in what the cases tell; the sum of it is said at the end.
 
     Returns:
         The exit code: 0 where all held, 1 where something did not.
@@ -88,17 +94,34 @@ def run_all(
                 print(f"       {fault}", flush=True)
     failed = sum(bool(result.faults) for result in results)
     seconds = time.monotonic() - started
-    print(f"{name}: {len(results) - failed} of {len(results)} held, in {seconds:.0f} s", flush=True)
-    if options.output is not None:
-        options.output.parent.mkdir(parents=True, exist_ok=True)
-        content = {
+    sums = {counted: sum(result.told.get(counted, 0) for result in results)} if counted else {}
+    told = "".join(f", {number} {what} in all" for what, number in sums.items())
+    held = f"{len(results) - failed} of {len(results)} held"
+    print(f"{name}: {held}{told}, in {seconds:.0f} s", flush=True)
+    _write(
+        options,
+        {
             "name": name,
             "seconds": round(seconds, 1),
+            **sums,
             "cases": [dataclasses.asdict(result) for result in results],
-        }
-        options.output.write_text(json.dumps(content, indent=2) + "\n")
+        },
+    )
     if failed:
         print(f"What they left is in {work_dir}", file=sys.stderr)
     elif options.work_dir is None:
         shutil.rmtree(work_dir)
     return 1 if failed else 0
+
+
+def left_out(name: str, why: str, options: argparse.Namespace) -> int:
+    """Says, and writes as the result, why nothing was tried; returns the exit code for that."""
+    print(f"{name} left out: {why}", flush=True)
+    _write(options, {"name": name, "left_out": why})
+    return LEFT_OUT
+
+
+def _write(options: argparse.Namespace, content: dict[str, Any]) -> None:
+    if options.output is not None:
+        options.output.parent.mkdir(parents=True, exist_ok=True)
+        options.output.write_text(json.dumps(content, indent=2) + "\n")

@@ -24,7 +24,6 @@ import re
 import shutil
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -37,8 +36,6 @@ from tests.chaos.file_operations import Operation
 from tests.chaos.tiny_run import PATHS, compare, flags, operations, reference
 from tests.chaos.train_process import TrainProcess, warm_up
 
-# Of tiny.gin.
-BUDGET = 400
 GO_ON = "--gin_bindings=train.go_on_without_checkpoints = True"
 _NO_ROOM = "No space left on device"
 # From less than one checkpoint to room for all that a tiny run ever has at once.
@@ -78,8 +75,9 @@ def went_on(run: RunDirectory, code: int, err: str) -> list[str]:
     It spends its budget. Without a checkpoint of the end all of it would be lost: then, and only
     then, it ends with an error.
     """
-    last = f"{BUDGET:,} environment steps"
-    if any(int(path.name) == BUDGET for path in checkpoint_files.checkpoints(run.checkpoints)):
+    budget = run_outcome.setting(run, "train.total_env_steps")
+    last = f"{budget:,} environment steps"
+    if any(int(path.name) == budget for path in checkpoint_files.checkpoints(run.checkpoints)):
         faults = [] if code == 0 and f"\nDone: {last}" in err else [f"exit code {code}"]
         if _NO_ROOM not in err:
             faults.append("no word of the disk")
@@ -191,8 +189,7 @@ def on_tmpfs(case: tuple[str, str, str], path: str, work_dir: Path) -> Result:
     with mounted(place, options) as make_room:
         life = TrainProcess(command, work_dir / f"{folder.name}.out")
         if then == "room":
-            while life.running() and _NO_ROOM not in life.err():
-                time.sleep(0.01)
+            life.wait_until(lambda: _NO_ROOM in life.err())
             make_room()
         ended = life.wait()
         saved = checkpoint_files.checkpoints(run.checkpoints)
@@ -255,8 +252,8 @@ def main() -> int:
     reference(options.path, work_dir)
     if options.tmpfs:
         if os.geteuid() != 0 or not may_mount(work_dir):
-            print("Only root may mount a file system: this part is left out.")
-            return 0
+            why = "only root may mount a file system"
+            return campaign.left_out("full tmpfs", why, options)
         cases = [each for each in _tmpfs_cases() if options.only in " ".join(each)]
         full = functools.partial(on_tmpfs, path=options.path, work_dir=work_dir)
         return campaign.run_all("full tmpfs", cases, full, options, work_dir)

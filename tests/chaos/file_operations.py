@@ -45,7 +45,7 @@ class Operation(NamedTuple):
     Attributes:
         kind: What is done, such as `write`.
         name: The file below the run directory, without the number of the process.
-        nth: The how manyth of this kind on this file it is, from 1.
+        nth: The how manyth of this kind it is, from 1, on files whose names differ in numbers only.
         beside: Whether a thread beside training does it.
     """
 
@@ -109,8 +109,9 @@ class FileOperations:
         name = _PROCESS_ID.sub(".tmp", os.path.relpath(name, self._folder))
         with self._counting:
             self._count += 1
-            self._seen[kind, name] += 1
-            number, nth = self._count, self._seen[kind, name]
+            like = (kind, _without_numbers(name))
+            self._seen[like] += 1
+            number, nth = self._count, self._seen[like]
         beside = threading.current_thread() is not threading.main_thread()
         self._at(number, Operation(kind, name, nth, beside))
 
@@ -169,7 +170,7 @@ def of_each_kind(operations: Sequence[Operation], kinds: Sequence[str]) -> list[
     seen: Counter[tuple[str, str, bool]] = Counter()
     chosen = []
     for number, (kind, name, _, beside) in enumerate(operations, start=1):
-        like = (kind, re.sub(r"\d+", "0", name), beside)
+        like = (kind, _without_numbers(name), beside)
         seen[like] += 1
         if kind in kinds and seen[like] <= 2:
             chosen.append(number)
@@ -203,8 +204,19 @@ def full_at(folder: Path, when: Operation) -> Callable[[], None]:
 
 
 def _is(when: int | Operation, number: int, operation: Operation) -> bool:
-    # Which thread comes to it first does not matter.
-    return when == number if isinstance(when, int) else when[:3] == operation[:3]
+    if isinstance(when, int):
+        return when == number
+    # Which thread comes to it first does not matter; nor which rows its segment is of, since on a
+    # busy machine they are others.
+    return (when.kind, _without_numbers(when.name), when.nth) == (
+        operation.kind,
+        _without_numbers(operation.name),
+        operation.nth,
+    )
+
+
+def _without_numbers(name: str) -> str:
+    return re.sub(r"\d+", "0", name)
 
 
 def _name_of(descriptor: int) -> str:

@@ -22,6 +22,7 @@ from dqn_breakout import checkpoint_files
 from dqn_breakout.run_directory import RunDirectory
 from tests.chaos import campaign, file_operations
 from tests.chaos.campaign import Result
+from tests.chaos.run_outcome import rows_so_far
 from tests.chaos.tiny_run import (
     PATHS,
     compare,
@@ -35,7 +36,8 @@ from tests.chaos.train_process import TrainProcess, warm_up
 _MOST_KILLS = 4
 # About as many seconds does a tiny run take, once TensorFlow is imported.
 _SECONDS = 7.0
-_LOOK_AGAIN_SECONDS = 0.0005
+# So often is a chain begun anew that was done before it was killed at all.
+_MOST_MISSES = 20
 
 
 # --- When a process dies --------------------------------------------------------------------------
@@ -71,36 +73,33 @@ def at_a_row(life: TrainProcess, run: RunDirectory, chance: random.Random) -> st
     """Some time after some row was logged: between checkpoints, mostly."""
     more = chance.randint(1, 8)
     moment = chance.uniform(0.0, 0.1)
-    rows = _lines(run)
-    _kill_when(life, lambda: _lines(run) >= rows + more, moment)
+    rows = rows_so_far(run)
+    _kill_when(life, lambda: rows_so_far(run) >= rows + more, moment)
     return f"{moment * 1000:.0f} ms after row {more}"
 
 
 def _kill_when(life: TrainProcess, due: Callable[[], bool], moment: float = 0.0) -> None:
-    while life.running() and not due():
-        time.sleep(_LOOK_AGAIN_SECONDS)
+    life.wait_until(due)
     time.sleep(moment)
     life.signal(signal.SIGKILL)
-
-
-def _lines(run: RunDirectory) -> int:
-    try:
-        return run.metrics_jsonl.read_bytes().count(b"\n")
-    except FileNotFoundError:
-        return 0
 
 
 # --- Chains ---------------------------------------------------------------------------------------
 
 
 def chain(seed: int, work_dir: Path, plain: bool) -> Result:
-    """One run, killed one to four times at moments that `seed` chooses, then left alone."""
+    """One run, killed one to four times at moments that `seed` chooses, then left alone.
+
+    The chain ends with a process that was done before its moment came; if none was killed until
+    then, it begins anew, with the next moments of the same seed.
+    """
     chance = random.Random(seed)
     path = ("fast", "book")[seed % 2]
     run = RunDirectory(work_dir / f"kill-{seed}")
     shutil.rmtree(run.path, ignore_errors=True)
-    kills = []
-    for place in range(chance.randint(1, _MOST_KILLS)):
+    wanted = chance.randint(1, _MOST_KILLS)
+    kills: list[str] = []
+    for place in range(wanted + _MOST_MISSES):
         output = work_dir / f"kill-{seed}-{place}.out"
         how = chance.choice((at_a_time, in_a_checkpoint, at_a_row, None))
         if how is None and not plain:
@@ -112,12 +111,15 @@ def chain(seed: int, work_dir: Path, plain: bool) -> Result:
             life = TrainProcess(flags(path, run), output, plain=plain)
             when = (how or at_a_time)(life, run, chance)
         ended = life.wait()
-        if ended.code == 0:  # It was done before its moment came.
-            when += " (it was done)"
-        elif ended.code != -signal.SIGKILL:
+        if ended.code == -signal.SIGKILL:
+            kills.append(when)
+        elif ended.code != 0:
             return Result(f"--seed {seed}", [f"exit code {ended.code}: {ended.err[-500:]}"])
-        kills.append(when)
-    return _went_on(f"--seed {seed}", path, run, work_dir, kills, plain)
+        if not kills:
+            shutil.rmtree(run.path)
+        elif ended.code == 0 or len(kills) == wanted:
+            return _went_on(f"--seed {seed}", path, run, work_dir, kills, plain)
+    return Result(f"--seed {seed}", [f"done {place + 1} times before its moment came"])
 
 
 def before_operation(case: tuple[str, int], work_dir: Path) -> Result:
@@ -144,7 +146,7 @@ def _went_on(
     """The last start of a chain, and how its end compares with that of the run left alone."""
     faults = []
     ended = TrainProcess(flags(path, run), work_dir / f"{run.path.name}.out", plain=plain).wait()
-    told: dict[str, Any] = {"path": path, "killed": "; ".join(kills)}
+    told: dict[str, Any] = {"path": path, "kills": len(kills), "killed": "; ".join(kills)}
     if ended.code != 0:
         return Result(name, [f"exit code {ended.code}: {ended.err[-500:]}"], told)
     if "Damaged checkpoint" in ended.err:
@@ -183,10 +185,11 @@ def main() -> int:
                 numbers = numbers if options.path else numbers[place :: len(PATHS)]
                 cases += [(path, number) for number in options.operation or numbers]
         one = functools.partial(before_operation, work_dir=work_dir)
-        return campaign.run_all("kill before operations", cases, one, options, work_dir)
+        name = "kill before operations"
+        return campaign.run_all(name, cases, one, options, work_dir, counted="kills")
     seeds = options.seed or list(range(1, options.runs + 1))
     each = functools.partial(chain, work_dir=work_dir, plain=options.plain)
-    return campaign.run_all("kill", seeds, each, options, work_dir)
+    return campaign.run_all("kill", seeds, each, options, work_dir, counted="kills")
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from dqn_breakout import checkpoint_files
+from dqn_breakout import checkpoint_files, used_config
 from dqn_breakout.run_directory import RunDirectory
 
 # What a clock says differs from run to run.
@@ -22,6 +22,19 @@ def rows(run: RunDirectory) -> list[dict[str, Any]]:
         {name: value for name, value in json.loads(line).items() if name not in CLOCKS}
         for line in run.metrics_jsonl.read_text().splitlines()
     ]
+
+
+def rows_so_far(run: RunDirectory) -> int:
+    """How many rows metrics.jsonl has; none where there is no such file yet."""
+    try:
+        return run.metrics_jsonl.read_bytes().count(b"\n")
+    except FileNotFoundError:
+        return 0
+
+
+def setting(run: RunDirectory, name: str) -> int:
+    """A whole number of the run's config, such as `train.total_env_steps`."""
+    return int(used_config.bindings(run.config_gin.read_text())[name])
 
 
 def outcome(run: RunDirectory) -> dict[str, Any]:
@@ -89,7 +102,8 @@ def _replay(run: RunDirectory, checkpoint: checkpoint_files.Checkpoint) -> dict[
 
     segments = [checkpoint.segment(run.replay, name) for name in checkpoint.segments]
     fields = segments[0].keys() if segments else ()
-    transitions = 240  # as tiny.gin says; segments may reach further back
+    # Segments may reach further back.
+    transitions = setting(run, "create_replay_buffer.capacity_transitions")
     whole = {field: np.concatenate([each[field] for each in segments]) for field in fields}
     return {
         field: _digest(values[-(transitions // values.shape[1]) :].tobytes())

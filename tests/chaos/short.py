@@ -1,4 +1,4 @@
-"""The short form of `make chaos`: one kill and two full disks, at the moments that ask the most.
+"""The short form of `make chaos`: a kill, two full disks and a removed run, at telling moments.
 
     python -m tests.chaos.short --output results.json
 
@@ -12,7 +12,7 @@ import functools
 import sys
 from pathlib import Path
 
-from tests.chaos import campaign, disk_full, kill
+from tests.chaos import campaign, directory_gone, disk_full, kill
 from tests.chaos.campaign import Result
 from tests.chaos.tiny_run import operations, written_beside_training
 from tests.chaos.train_process import warm_up
@@ -23,7 +23,7 @@ _STEP = "000000000160"
 
 
 def cases(work_dir: Path) -> list[tuple[str, int]]:
-    """What is done, and before which operation."""
+    """What is done, and before which operation; 0 where none is meant."""
     known = operations(PATH, work_dir)
 
     def number(kind: str, *parts: str) -> int:
@@ -39,6 +39,7 @@ def cases(work_dir: Path) -> list[tuple[str, int]]:
         ("kill", number("rename", f"checkpoints/{_STEP}") + 1),
         ("full", number("write", _STEP, "learner")),
         ("full", number("open", ".lock")),
+        ("removed", 0),
     ]
 
 
@@ -47,6 +48,8 @@ def try_case(case: tuple[str, int], work_dir: Path) -> Result:
     what, number = case
     if what == "kill":
         result = kill.before_operation((PATH, number), work_dir)
+    elif what == "removed":
+        result = directory_gone.try_case((what, PATH), work_dir)
     else:
         result = disk_full.at_operation(number, PATH, work_dir)
     result.told["segments written beside training"] = len(written_beside_training(PATH, work_dir))

@@ -33,7 +33,7 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
     )
     assert output.exists(), ended.stdout + ended.stderr
     cases: list[dict[str, Any]] = json.loads(output.read_text())["cases"]
-    assert len(cases) == 3
+    assert len(cases) == 4
     return cases
 
 
@@ -67,3 +67,7 @@ def test_a_disk_that_is_full_in_the_middle_of_a_checkpoint_costs_nothing(results
 def test_a_disk_that_is_full_at_the_lock_is_one_sentence(results):
     assert results[2]["told"]["at"] == "open .lock"
     assert results[2]["faults"] == []
+
+
+def test_a_run_whose_directory_is_removed_ends_and_makes_no_other(results):
+    assert results[3]["faults"] == []

@@ -1,4 +1,4 @@
-"""Whatever is given to `train.py`: one clear error each, no stack trace, and nothing is written.
+"""Whatever is given to `train.py`: one clear error each, no stack trace, and nothing is left.
 
 Every example goes through `main` of `train.py`, from its flags to the moment where training would
 begin; there it is stopped. `CHAOS_EXAMPLES=1000` tries as many.
@@ -32,6 +32,8 @@ MANY = settings.get_profile("chaos")
 FLAGS = ("gin_file", "gin_bindings", "run_dir", "seed", "ignore_memory")
 # What a command that is in order comes to here.
 WOULD_TRAIN = 77
+# The command has to make the folder above it too.
+RUN = "--run_dir=runs/run"
 
 # --- Strategies -----------------------------------------------------------------------------------
 
@@ -150,8 +152,11 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def command(train: ModuleType, folder: Path, *arguments: str) -> tuple[int, str, str]:
-    """Exit code, stdout and stderr of a command line, which has written nothing."""
-    before = set(folder.iterdir())
+    """Exit code, stdout and stderr of a command line.
+
+    It has left nothing: no file and no folder. One that would train holds its run directory.
+    """
+    before = set(folder.rglob("*"))
 
     def would_train(*given: Any) -> None:
         sys.exit(WOULD_TRAIN)
@@ -175,10 +180,12 @@ def command(train: ModuleType, folder: Path, *arguments: str) -> tuple[int, str,
             code = end.code if isinstance(end.code, int) else 1
         finally:
             gin.clear_config()
-    left = [path for path in folder.rglob("*") if path.is_file() and path.name != ".lock"]
-    assert [path for path in left if path not in before] == [], "something was written"
+    left = set(folder.rglob("*")) - before
+    if code == WOULD_TRAIN:
+        left = {path for path in left if path.is_file() and path.name != ".lock"}
     for path in set(folder.iterdir()) - before:
         shutil.rmtree(path)
+    assert left == set(), "something was left"
     return code, out.getvalue(), err.getvalue()
 
 
@@ -198,9 +205,7 @@ def assert_one_clear_error(code: int, out: str, err: str) -> None:
 @given(given_bindings=st.lists(bindings(), min_size=1, max_size=2))
 def test_any_bindings_give_one_clear_error(train, folder, given_bindings):
     flags_of_bindings = [f"--gin_bindings={binding}" for binding in given_bindings]
-    assert_one_clear_error(
-        *command(train, folder, *TINY_FLAGS, "--run_dir=run", *flags_of_bindings)
-    )
+    assert_one_clear_error(*command(train, folder, *TINY_FLAGS, RUN, *flags_of_bindings))
 
 
 @MANY
@@ -215,7 +220,7 @@ def test_any_gin_file_gives_one_clear_error(train, folder, content):
             f"--gin_file={given_file}",
             f"--gin_file={TINY}",
             "--gin_bindings=create_environment.num_environments = 2",
-            "--run_dir=run",
+            RUN,
         )
     )
 
@@ -223,7 +228,7 @@ def test_any_gin_file_gives_one_clear_error(train, folder, content):
 @MANY
 @given(given_flags=st.lists(command_flags, min_size=1, max_size=3))
 def test_any_flags_give_one_clear_error(train, folder, given_flags):
-    code, out, err = command(train, folder, *TINY_FLAGS, "--run_dir=run", *given_flags)
+    code, out, err = command(train, folder, *TINY_FLAGS, RUN, *given_flags)
     assert "Traceback" not in err + out
     # What absl itself refuses ends with 1, after a line that says FATAL.
     if code == 1:
@@ -233,13 +238,13 @@ def test_any_flags_give_one_clear_error(train, folder, given_flags):
 
 
 def test_a_value_for_a_flag_that_takes_none_is_one_clear_error(train, folder):
-    code, out, err = command(train, folder, *TINY_FLAGS, "--run_dir=run", "--noignore_memory=1")
+    code, out, err = command(train, folder, *TINY_FLAGS, RUN, "--noignore_memory=1")
     assert code == 1
     assert "does not take an argument" in out + err
 
 
 def test_a_flag_with_an_endless_name_is_one_clear_error(train, folder):
-    code, out, err = command(train, folder, *TINY_FLAGS, "--run_dir=run", f"--{'9' * 4000}=1")
+    code, out, err = command(train, folder, *TINY_FLAGS, RUN, f"--{'9' * 4000}=1")
     assert code == 1
     assert "There is no flag with a name as long as that" in out + err
 
@@ -259,4 +264,4 @@ def test_a_run_directory_that_cannot_be_is_one_clear_error(train, folder, name):
 
 
 def test_a_command_that_is_in_order_would_train(train, folder):
-    assert command(train, folder, *TINY_FLAGS, "--run_dir=run") == (WOULD_TRAIN, "", "")
+    assert command(train, folder, *TINY_FLAGS, RUN) == (WOULD_TRAIN, "", "")

@@ -12,6 +12,7 @@ writes those of many: beside training. Those started from scratch write one with
 from __future__ import annotations
 
 import dataclasses
+import functools
 import gc
 import os
 import runpy
@@ -22,6 +23,7 @@ import time
 import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import BinaryIO, Literal
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 # No tiny run takes as long, however busy the machine.
@@ -49,6 +51,7 @@ class TrainProcess:
         *,
         prepare: Callable[[], None] | None = None,
         plain: bool = False,
+        through: Literal["pipe", "terminal"] | None = None,
     ):
         """Starts it.
 
@@ -57,27 +60,48 @@ class TrainProcess:
             output: The file for what it writes, on stdout and on stderr.
             prepare: Called in the new process before `train.py`: puts a fault in its way.
             plain: Start a fresh process instead of a fork; then there is no `prepare`.
+            through: What it writes comes into the file through a pipe, as with `| tee`, or a
+                terminal, its own, that `close_reader` closes.
         """
         self._output = output
         self._started = time.monotonic()
         self._status: int | None = None
-        if plain:
-            assert prepare is None
-            with output.open("wb") as file:
+        self._reader: subprocess.Popen[bytes] | None = None
+        with output.open("wb") as file:
+            written = file.fileno() if through is None else self._read_into(file, through)
+            terminal = through == "terminal"
+            if plain:
+                assert prepare is None
                 self.pid = subprocess.Popen(
                     [sys.executable, "train.py", *arguments],
                     cwd=REPOSITORY,
                     stdin=subprocess.DEVNULL,
-                    stdout=file,
-                    stderr=file,
+                    stdout=written,
+                    stderr=written,
+                    preexec_fn=functools.partial(os.login_tty, written) if terminal else None,
                 ).pid
-            return
-        output.write_bytes(b"")
-        sys.stdout.flush()
-        sys.stderr.flush()
-        self.pid = os.fork()
-        if self.pid == 0:
-            _become(arguments, output, prepare)
+            else:
+                sys.stdout.flush()
+                sys.stderr.flush()
+                self.pid = os.fork()
+                if self.pid == 0:
+                    _become(arguments, written, terminal, prepare)
+            if self._reader is not None:
+                os.close(written)
+
+    def _read_into(self, file: BinaryIO, through: str) -> int:
+        """Starts what reads the other end of a pipe or a terminal; returns this end."""
+        read, write = os.pipe() if through == "pipe" else os.openpty()
+        # At the end of a terminal there is an error to read.
+        self._reader = subprocess.Popen(["cat"], stdin=read, stdout=file, stderr=subprocess.DEVNULL)
+        os.close(read)
+        return write
+
+    def close_reader(self) -> None:
+        """Kills what reads the pipe or the terminal, and so closes that."""
+        assert self._reader is not None
+        self._reader.kill()
+        self._reader.wait()
 
     def running(self) -> bool:
         """Whether it has not ended yet."""
@@ -86,6 +110,11 @@ class TrainProcess:
             if pid:
                 self._status = status
         return self._status is None
+
+    def wait_until(self, due: Callable[[], bool]) -> None:
+        """Waits until something is due, or the process has ended."""
+        while self.running() and not due():
+            time.sleep(0.0005)
 
     def signal(self, number: signal.Signals) -> None:
         """Sends a signal, if the process is still there."""
@@ -104,6 +133,8 @@ class TrainProcess:
                 )
             time.sleep(0.002)
         assert self._status is not None
+        if self._reader is not None:
+            self._reader.wait()
         return Ended(
             os.waitstatus_to_exitcode(self._status), self.err(), time.monotonic() - self._started
         )
@@ -136,17 +167,21 @@ def warm_up() -> None:
     gc.freeze()
 
 
-def _become(arguments: Sequence[str], output: Path, prepare: Callable[[], None] | None) -> None:
-    """Makes this forked process one of `train.py`; never returns."""
+def _become(
+    arguments: Sequence[str], written: int, terminal: bool, prepare: Callable[[], None] | None
+) -> None:
+    """Makes this forked process one of `train.py` that writes there; never returns."""
     code = 1
     try:
-        os.setpgid(0, 0)
         os.chdir(REPOSITORY)
         signal.signal(signal.SIGINT, signal.default_int_handler)
-        descriptor = os.open(output, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
-        for standard in (1, 2):
-            os.dup2(descriptor, standard)
-        os.close(descriptor)
+        if terminal:
+            os.login_tty(written)
+        else:
+            os.setpgid(0, 0)
+            for standard in (1, 2):
+                os.dup2(written, standard)
+            os.close(written)
         sys.argv = ["train.py", *arguments]
         if prepare is not None:
             prepare()
@@ -157,5 +192,8 @@ def _become(arguments: Sequence[str], output: Path, prepare: Callable[[], None] 
         traceback.print_exc()
     finally:
         for stream in (sys.stdout, sys.stderr):
-            stream.flush()
+            try:
+                stream.flush()
+            except OSError:
+                code = 120  # As Python itself ends where its last words are not to be written.
         os._exit(code)

@@ -9,7 +9,6 @@ import functools
 import shutil
 import signal
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -24,7 +23,7 @@ from tests.chaos.train_process import Ended, TrainProcess, warm_up
 def second_is_refused(run: RunDirectory, path: str, work_dir: Path) -> tuple[list[str], Any]:
     """The second comes while the first trains; the first is not disturbed."""
     first = TrainProcess(flags(path, run), work_dir / "first.out")
-    _wait(first, run.metrics_jsonl.exists)
+    first.wait_until(run.metrics_jsonl.exists)
     second = TrainProcess(flags(path, run), work_dir / "second.out").wait()
     ended = first.wait()
     faults = _refusals([second], first.pid)
@@ -47,7 +46,7 @@ def both_at_the_same_moment(run: RunDirectory, path: str, work_dir: Path) -> tup
 def stale_lock(run: RunDirectory, path: str, work_dir: Path) -> tuple[list[str], Any]:
     """The first was killed; its lock is there with its number in it, and the second goes on."""
     first = TrainProcess(flags(path, run), work_dir / "killed.out")
-    _wait(first, run.metrics_jsonl.exists)
+    first.wait_until(run.metrics_jsonl.exists)
     first.signal(signal.SIGKILL)
     first.wait()
     note = (run.path / ".lock").read_text()
@@ -87,11 +86,6 @@ def _refusals(ended: list[Ended], holder: int | None) -> list[str]:
         if each.code != 2 or len(lines) != 1 or said not in lines[0]:
             faults.append(f"refused with exit code {each.code}: {each.err[-500:]}")
     return faults
-
-
-def _wait(life: TrainProcess, due: Callable[[], bool]) -> None:
-    while life.running() and not due():
-        time.sleep(0.005)
 
 
 def main() -> int:

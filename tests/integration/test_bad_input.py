@@ -669,7 +669,8 @@ def assert_a_full_disk_is_one_sentence(ended: Any, env_steps: int, name: str) ->
     assert "Traceback" not in ended.err
     last = ended.err.splitlines()[-1]
     assert last.startswith(
-        f"A file could not be written at {env_steps} environment steps (No space left on device: "
+        f"A file could not be read or written at {env_steps} environment steps "
+        "(No space left on device: "
     )
     assert (
         f"{name}). Checkpoints written before are sound; make room and start the same command"

@@ -103,14 +103,14 @@ class SmallRun:
             "game": self.game.copy(),
         }
 
-    def checkpointer(self, run: RunDirectory, keep: int = 2) -> RunCheckpointer:
+    def checkpointer(self, run: RunDirectory, keep: int = 2, seed: int = 7) -> RunCheckpointer:
         collector: Any = types.SimpleNamespace(
             variables=lambda: {"policy_calls": self.calls},
             get_state=lambda: {"game": self.game.copy()},
             set_state=lambda state: setattr(self, "game", state["game"].copy()),
         )
         metrics: Any = types.SimpleNamespace(variables=lambda: self.counts)
-        return RunCheckpointer(run, self, self.replay, collector, metrics, keep)
+        return RunCheckpointer(run, self, self.replay, collector, metrics, seed, keep)
 
 
 def data_spec() -> trajectory_lib.Trajectory:
@@ -297,6 +297,29 @@ def test_whole_segments_are_written_ahead_and_a_save_writes_the_rest(run, monkey
     checkpointer.write_ahead()
     checkpointer._wait()
     assert "rows-000000000008-000000000010.npz.lz4" in segments_there(run)
+
+
+def test_a_checkpoint_of_another_seed_than_the_record_says_is_refused(run):
+    """As after a flipped digit in run.json, where no --seed is given."""
+    saved_at(run, 5)
+    before = checkpoint_names(run)
+    with pytest.raises(
+        UserError, match=r"run\.json says that the seed is 8, and .* is of seed 7\."
+    ):
+        SmallRun().checkpointer(run, seed=8).restore_newest()
+    assert checkpoint_names(run) == before
+
+
+def test_a_run_directory_that_is_gone_is_not_made_again(run, monkeypatch):
+    monkeypatch.setattr(checkpoint_module, "_SEGMENT_TRANSITIONS", 4)
+    small = SmallRun()
+    checkpointer = small.checkpointer(run)
+    small.play(3)
+    run.path.rename(run.path.with_name("moved"))
+    checkpointer.write_ahead()
+    with pytest.raises(FileNotFoundError):
+        checkpointer.save({"env_steps": small.env_steps})
+    assert not run.path.exists()
 
 
 def test_writing_ahead_looks_at_no_segment_that_was_written(run, monkeypatch):
@@ -1044,7 +1067,7 @@ def stretches(tmp_path_factory) -> tuple[Stretch, Stretch]:
     for restore in (False, True):
         parts = build()
         checkpointer = RunCheckpointer(
-            run, parts.agent, parts.replay_buffer, parts.collector, parts.metrics, keep=1
+            run, parts.agent, parts.replay_buffer, parts.collector, parts.metrics, seed=7, keep=1
         )
         if restore:
             assert checkpointer.restore_newest() == []

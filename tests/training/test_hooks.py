@@ -146,7 +146,19 @@ def test_lines_of_work_that_was_lost_are_dropped(run):
 
 
 @pytest.mark.parametrize(
-    "damage", ['{"env_steps": 2', "", "null", "[1]", '{"steps": 1}', '{"env_steps": null}', "\x00"]
+    "damage",
+    [
+        '{"env_steps": 2',
+        "",
+        "null",
+        "[1]",
+        '{"steps": 1}',
+        '{"env_steps": null}',
+        '{"env_steps": 1e999}',
+        '{"env_steps": true}',
+        "[" * 100_000,
+        "\x00",
+    ],
 )
 def test_lines_that_a_crash_cut_short_are_dropped(run, damage):
     MetricsFileHook(run, 0).on_row(row(100))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import pytest
 
 from dqn_breakout.run_directory import RunDirectory
 from dqn_breakout.training.loop import Iteration
-from dqn_breakout.training.milestones import NOTHING, Milestones, Owed, Period, Writing
+from dqn_breakout.training.milestones import NOTHING, Milestones, Owed, Period, Schedule, Writing
 from dqn_breakout.training.progress import Row
 from dqn_breakout.training.signals import StopSignals
 
@@ -58,35 +59,47 @@ NUMBERS: dict[str, Any] = {
 }
 
 
+class Shown:
+    """A hook; see `Happenings`."""
+
+    writes = "rows"
+
+    def __init__(self, happenings: Happenings):
+        self._happenings = happenings
+
+    def on_iteration(self, iteration: Iteration) -> None:
+        pass
+
+    def on_row(self, row: Row) -> None:
+        self._happenings.note("row")
+        self._happenings.rows.append(row)
+
+    def close(self) -> None:
+        self._happenings.note("close")
+
+
 class Happenings:
-    """Every part that `Milestones` calls; notes what was called, and fails as it is told to."""
+    """Every other part that `Milestones` calls; notes the calls, and fails as it is told to."""
 
-    writes = "what the test writes"
+    writes = "an evaluation"
 
-    def __init__(self, tmp_path: Path, goes_on: bool = False):
-        self.run = RunDirectory(tmp_path / "run")
-        self.run.create()
+    def __init__(self, goes_on: bool = False):
         self.seen: list[str] = []
         self.full: set[str] = set()
         self.counters: list[dict[str, Any]] = []
         self.rows: list[Row] = []
         self.stop = StopSignals()
+        self.stop_in_evaluation = False
         self.env_steps = 0
+        parts: dict[str, Any] = dict.fromkeys(("meter", "checkpointer", "evaluation", "lock"), self)
         self.milestones = Milestones(
-            self.run,
-            self,  # type: ignore[arg-type]
-            self,  # type: ignore[arg-type]
-            [self],
-            self,  # type: ignore[arg-type]
-            self.stop,
-            Writing(goes_on),
-            lambda row: {"env_steps": row.env_steps},
-            seed=7,
-            env_steps=0,
-            total_env_steps=1000,
-            log_period_env_steps=100,
-            checkpoint_period_env_steps=200,
-            evaluation_period_env_steps=500,
+            Schedule(1000, 100, 200, 500),
+            0,
+            write_summary=lambda row: self.note("summary"),
+            hooks=[Shown(self)],
+            stop=self.stop,
+            writing=Writing(goes_on),
+            **parts,
         )
 
     def turn(self, env_steps: int) -> bool:
@@ -112,22 +125,18 @@ class Happenings:
         self.note("checkpoint")
         self.counters.append(counters)
 
-    def on_iteration(self, iteration: Iteration) -> None:
-        pass
-
-    def on_row(self, row: Row) -> None:
-        self.note("row")
-        self.rows.append(row)
-
     def evaluate(self, env_steps: int) -> None:
+        if self.stop_in_evaluation:
+            self.stop.received = signal.SIGTERM
         self.note("evaluation")
 
-    def close(self) -> None:
-        self.note("close")
+    def check(self) -> None:
+        if "directory" in self.full:
+            raise FileNotFoundError(errno.ENOENT, "gone", "run")
 
 
-def test_a_checkpoint_comes_before_what_it_says_is_to_follow(tmp_path: Path) -> None:
-    happenings = Happenings(tmp_path)
+def test_a_checkpoint_comes_before_what_it_says_is_to_follow() -> None:
+    happenings = Happenings()
     followed = {}
     for env_steps in range(50, 1001, 50):
         assert happenings.turn(env_steps)
@@ -135,27 +144,26 @@ def test_a_checkpoint_comes_before_what_it_says_is_to_follow(tmp_path: Path) -> 
     assert followed == {
         **{env_steps: [] for env_steps in range(50, 1000, 100)},
         **{env_steps: ["row"] for env_steps in (100, 300, 700, 900)},
-        **{env_steps: ["checkpoint", "row"] for env_steps in (200, 400, 600, 800)},
-        **{env_steps: ["checkpoint", "row", "evaluation"] for env_steps in (500, 1000)},
+        **{env_steps: ["checkpoint", "summary", "row"] for env_steps in (200, 400, 600, 800)},
+        **{env_steps: ["checkpoint", "summary", "row", "evaluation"] for env_steps in (500, 1000)},
     }
     saved = {each["env_steps"]: each for each in happenings.counters}
     assert [number for number, each in saved.items() if each["evaluation_due"]] == [500, 1000]
-    assert all(each["seed"] == 7 and each["train_steps"] == 25 for each in saved.values())
+    assert all(each["train_steps"] == 25 for each in saved.values())
     assert Row.from_dict(saved[200]["row"]) == Row(env_steps=200, **NUMBERS)
     with_pause = [row.env_steps for row in happenings.rows if row.checkpoint_seconds is not None]
     assert with_pause == [200, 400, 500, 600, 800, 1000]
-    assert happenings.run.summary_json.read_text().split() == ["{", '"env_steps":', "1000", "}"]
 
 
-def test_a_stop_is_followed_by_a_checkpoint_and_nothing_else(tmp_path: Path) -> None:
-    happenings = Happenings(tmp_path)
+def test_a_stop_is_followed_by_a_checkpoint_and_nothing_else() -> None:
+    happenings = Happenings()
     assert happenings.turn(60)
-    happenings.stop.received = 15  # type: ignore[assignment]
+    happenings.stop.received = signal.SIGTERM
     assert not happenings.turn(80)
-    assert happenings.seen == ["checkpoint", "row"]
+    assert happenings.seen == ["checkpoint", "summary", "row"]
     # Where an evaluation is due, the checkpoint says so, and the next process plays it.
     assert not happenings.turn(520)
-    assert happenings.seen == ["checkpoint", "row"]
+    assert happenings.seen == ["checkpoint", "summary", "row"]
     assert happenings.counters[-1]["evaluation_due"]
 
 
@@ -172,34 +180,36 @@ def test_what_a_checkpoint_says_is_to_follow_is_owed_until_it_is_there(tmp_path:
     assert Owed.at(run, {**counters, "evaluation_due": "yes", "row": []}, 400) == NOTHING
 
 
-def test_what_is_owed_is_made_up_for(tmp_path: Path) -> None:
-    happenings = Happenings(tmp_path)
+def test_what_is_owed_is_made_up_for() -> None:
+    happenings = Happenings()
     assert happenings.milestones.make_up(NOTHING)
     assert happenings.seen == []
     assert happenings.milestones.make_up(Owed(happenings.row(), True))
     assert happenings.seen == ["row", "evaluation"]
     # An evaluation cut short is still due: no turn may follow.
-    happenings.stop.received = 2  # type: ignore[assignment]
+    happenings.stop.received = signal.SIGINT
     assert not happenings.milestones.make_up(Owed(None, True))
 
 
-@pytest.mark.parametrize("what", ["checkpoint", "row", "evaluation"])
-def test_what_cannot_be_written_ends_training(tmp_path: Path, what: str) -> None:
-    happenings = Happenings(tmp_path)
+@pytest.mark.parametrize("what", ["checkpoint", "summary", "row", "evaluation"])
+def test_what_cannot_be_written_ends_training(what: str) -> None:
+    happenings = Happenings()
     happenings.full = {what}
     with pytest.raises(OSError, match="No space left"):
         happenings.turn(500)
 
 
-def test_told_to_go_on_it_does_so_and_says_so_once(tmp_path: Path, capsys: Any) -> None:
-    happenings = Happenings(tmp_path, goes_on=True)
-    happenings.full = {"checkpoint", "row", "evaluation"}
+def test_told_to_go_on_it_does_so_and_says_so_once(capsys: Any) -> None:
+    happenings = Happenings(goes_on=True)
+    happenings.full = {"checkpoint", "summary", "row", "evaluation"}
     for env_steps in (200, 400, 500, 600):
         assert happenings.turn(env_steps)
     said = capsys.readouterr().err.splitlines()
     assert [line.split(" (")[0] for line in said] == [
         "Could not write a checkpoint",
-        "Could not write what the test writes",
+        "Could not write summary.json",
+        "Could not write rows",
+        "Could not write an evaluation",
     ]
     assert all("No space left on device: /run/" in line for line in said)
     assert happenings.rows == []
@@ -210,14 +220,35 @@ def test_told_to_go_on_it_does_so_and_says_so_once(tmp_path: Path, capsys: Any) 
     assert [row.checkpoint_seconds is None for row in happenings.rows] == [True, False]
     happenings.full = {"row"}
     assert happenings.turn(900)
-    assert "what the test writes" in capsys.readouterr().err
+    assert "Could not write rows (" in capsys.readouterr().err
 
 
-def test_without_the_last_checkpoint_work_would_be_lost(tmp_path: Path) -> None:
-    happenings = Happenings(tmp_path, goes_on=True)
+def test_without_the_last_checkpoint_work_would_be_lost() -> None:
+    happenings = Happenings(goes_on=True)
     happenings.full = {"checkpoint"}
     with pytest.raises(OSError, match="No space left"):
         happenings.turn(1000)
-    happenings.stop.received = 15  # type: ignore[assignment]
+    happenings.stop.received = signal.SIGTERM
     with pytest.raises(OSError, match="No space left"):
         happenings.turn(60)
+
+
+def test_a_stop_in_an_evaluation_whose_checkpoint_is_missing_gives_it_another_try() -> None:
+    happenings = Happenings(goes_on=True)
+    happenings.full = {"checkpoint"}
+    happenings.stop_in_evaluation = True
+    assert happenings.turn(500)
+    with pytest.raises(OSError, match="No space left"):
+        happenings.turn(520)
+    happenings.full = set()
+    assert not happenings.turn(540)
+    assert happenings.counters[-1]["env_steps"] == 540
+
+
+def test_nothing_is_written_where_another_run_may_be_now() -> None:
+    happenings = Happenings(goes_on=True)
+    happenings.full = {"directory"}
+    assert happenings.turn(50)
+    with pytest.raises(FileNotFoundError, match="gone"):
+        happenings.turn(100)
+    assert happenings.seen == []

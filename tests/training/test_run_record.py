@@ -6,6 +6,7 @@ import fcntl
 import json
 import os
 import platform
+import shutil
 import subprocess
 import sys
 import time
@@ -117,21 +118,44 @@ def test_an_error_inside_lets_go(run):
         pass
 
 
-@pytest.mark.parametrize("fresh", [True, False])
-def test_a_directory_made_for_a_wrong_command_goes_again(tmp_path, fresh):
+def test_directories_made_for_a_wrong_command_go_again(tmp_path):
+    run = RunDirectory(tmp_path / "runs" / "run")
+    with pytest.raises(UserError, match="wrong"), run_record.locked(run):
+        raise UserError("wrong")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_directory_that_was_there_stays(run):
+    with pytest.raises(UserError, match="wrong"), run_record.locked(run):
+        raise UserError("wrong")
+    assert run.path.exists()
+
+
+def test_a_directory_in_which_something_came_to_be_stays(tmp_path):
     run = RunDirectory(tmp_path / "run")
-    assert run.create()
-    assert not run.create()
-    with pytest.raises(UserError, match="wrong"), run_record.locked(run, fresh):
-        raise UserError("wrong")
-    assert run.path.exists() != fresh
 
-
-def test_a_directory_in_which_something_came_to_be_stays(run):
-    run.run_json.write_text("{}")
-    with pytest.raises(UserError, match="wrong"), run_record.locked(run, fresh=True):
+    def fail():
+        run.run_json.write_text("{}")
         raise UserError("wrong")
+
+    with pytest.raises(UserError, match="wrong"), run_record.locked(run):
+        fail()
     assert run.run_json.exists()
+
+
+@pytest.mark.parametrize("way", ["removed", "moved", "another in its place"])
+def test_a_directory_that_is_gone_is_noticed(run, way):
+    with run_record.locked(run) as lock:
+        lock.check()
+        if way == "removed":
+            shutil.rmtree(run.path)
+        else:
+            run.path.rename(run.path.with_name("elsewhere"))
+        if way == "another in its place":
+            with run_record.locked(run) as other:
+                other.check()
+        with pytest.raises(FileNotFoundError, match="moved or removed"):
+            lock.check()
 
 
 def test_a_lock_that_is_removed_while_it_is_taken_holds_nothing(run, monkeypatch):
