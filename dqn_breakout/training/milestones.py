@@ -179,6 +179,7 @@ class Milestones:
         Raises:
             OSError: A file could not be written; checkpoints written before are sound.
         """
+        self._lock.check()
         self._meter.add(iteration)
         self._checkpointer.write_ahead()
         for hook in self._hooks:
@@ -192,7 +193,6 @@ class Milestones:
         save_due = self._save_period.due(iteration.env_steps) or last or evaluation_due
         self._saved = False
         if log_due or save_due:
-            self._lock.check()
             row = self._meter.row()
             if save_due:
                 row = self._save(row, evaluation_due, last)

@@ -37,21 +37,28 @@ def setting(run: RunDirectory, name: str) -> int:
     return int(used_config.bindings(run.config_gin.read_text())[name])
 
 
-def outcome(run: RunDirectory) -> dict[str, Any]:
-    """The summary, the rows, the evaluations' scores, and a digest of each array of the checkpoint.
+def outcome(run: RunDirectory, logs: bool = True) -> dict[str, Any]:
+    """The summary, a digest of each array of the checkpoint, and what `logs` says.
 
     The replay buffer is in it as the digest of each of its fields, over the rows still needed.
+
+    Args:
+        run: A finished run.
+        logs: Whether the rows and the evaluations' scores are read too.
     """
+    told = {}
+    if logs:
+        told["rows"] = rows(run)
+        told["evaluations"] = {
+            path.name: json.loads(path.read_text())["returns"]
+            for path in sorted(run.evaluations.glob("*.json"))
+        }
     summary = json.loads(run.summary_json.read_text())
     newest = checkpoint_files.open_newest(run.checkpoints)
     return {
         "summary": {name: value for name, value in summary.items() if name not in CLOCKS},
         "counters": {name: value for name, value in newest.counters.items() if name != "row"},
-        "rows": rows(run),
-        "evaluations": {
-            path.name: json.loads(path.read_text())["returns"]
-            for path in sorted(run.evaluations.glob("*.json"))
-        },
+        **told,
         "arrays": {
             f"{file}/{name}": _digest(values.tobytes())
             for file in sorted(newest.manifest["files"])

@@ -85,9 +85,9 @@ def compare(
         stopped: Signals stopped it: then there are more rows, and means begin anew after them.
         logs: Whether the rows and the evaluations are compared too.
     """
-    found = run_outcome.outcome(run)
-    expected = run_outcome.outcome(RunDirectory(reference(path, work_dir)))
-    if stopped:
+    found = run_outcome.outcome(run, logs)
+    expected = run_outcome.outcome(RunDirectory(reference(path, work_dir)), logs)
+    if stopped and logs:
         steps = {row["env_steps"] for row in expected["rows"]}
         for each in (found, expected):
             each["rows"] = [
@@ -99,9 +99,6 @@ def compare(
                 for row in each["rows"]
                 if row["env_steps"] in steps
             ]
-    if not logs:
-        for each in (found, expected):
-            del each["rows"], each["evaluations"]
     return [
         *run_outcome.differences(found, expected),
         *(f"{left} was left" for left in run_outcome.half_written(run)),

@@ -78,7 +78,7 @@ class TrainProcess:
                     stdin=subprocess.DEVNULL,
                     stdout=written,
                     stderr=written,
-                    preexec_fn=functools.partial(os.login_tty, written) if terminal else None,
+                    preexec_fn=functools.partial(_take_terminal, written) if terminal else None,
                 ).pid
             else:
                 sys.stdout.flush()
@@ -167,6 +167,12 @@ def warm_up() -> None:
     gc.freeze()
 
 
+def _take_terminal(terminal: int) -> None:
+    """Makes a terminal this process's own; it is told when that is closed, even under nohup."""
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    os.login_tty(terminal)
+
+
 def _become(
     arguments: Sequence[str], written: int, terminal: bool, prepare: Callable[[], None] | None
 ) -> None:
@@ -176,7 +182,7 @@ def _become(
         os.chdir(REPOSITORY)
         signal.signal(signal.SIGINT, signal.default_int_handler)
         if terminal:
-            os.login_tty(written)
+            _take_terminal(written)
         else:
             os.setpgid(0, 0)
             for standard in (1, 2):

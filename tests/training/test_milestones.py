@@ -247,8 +247,8 @@ def test_a_stop_in_an_evaluation_whose_checkpoint_is_missing_gives_it_another_tr
 
 def test_nothing_is_written_where_another_run_may_be_now() -> None:
     happenings = Happenings(goes_on=True)
-    happenings.full = {"directory"}
     assert happenings.turn(50)
+    happenings.full = {"directory"}
     with pytest.raises(FileNotFoundError, match="gone"):
         happenings.turn(100)
     assert happenings.seen == []
