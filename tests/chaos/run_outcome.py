@@ -46,7 +46,7 @@ def outcome(run: RunDirectory, logs: bool = True) -> dict[str, Any]:
         run: A finished run.
         logs: Whether the rows and the evaluations' scores are read too.
     """
-    told = {}
+    told: dict[str, Any] = {}
     if logs:
         told["rows"] = rows(run)
         told["evaluations"] = {
