@@ -206,6 +206,8 @@ class _Reading:
         if parameter:
             configurable = gin_registry.find(selector)
             gin_registry.check_parameter(configurable, selector, parameter)
+            if isinstance(statement.value, gin_text.Reference):
+                gin_registry.check_builder(configurable, parameter, statement.value)
             if configurable.selector.startswith(gin_registry.TF_AGENTS):
                 gin_registry.check_repeats_default(
                     configurable, selector, parameter, statement.value

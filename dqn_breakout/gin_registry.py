@@ -112,6 +112,17 @@ def check_parameter(configurable: Any, selector: str, parameter: str) -> None:
     )
 
 
+def check_builder(configurable: Any, parameter: str, reference: gin_text.Reference) -> None:
+    """Refuses `@create_agent()` where `@create_agent` is meant.
+
+    Raises:
+        UserError: The parameter takes a builder, and the reference would call it too early.
+    """
+    annotations = {each.name: str(each.annotation) for each in _signature(configurable)}
+    if reference.kind == "@()" and "Callable[" in annotations.get(parameter, ""):
+        raise UserError(f"{parameter} takes a builder; write @{reference.name}, without brackets.")
+
+
 def check_repeats_default(configurable: Any, selector: str, parameter: str, value: Any) -> None:
     """Refuses a binding of a configurable that only this project's builders set up.
 

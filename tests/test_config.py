@@ -7,6 +7,7 @@ import errno
 import re
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,11 @@ def options(**anything):
 @gin.configurable("config_test_allowed", allowlist=["open"])
 def allowed(open=1, closed=2):  # noqa: A002
     return open, closed
+
+
+@gin.configurable("config_test_building")
+def building(builder: Callable[[], Any] = gin.REQUIRED):
+    return builder
 
 
 @gin.configurable("config_test_nothing")
@@ -620,6 +626,13 @@ def test_misspelt_parameter_far_from_all():
 
 def test_parameter_of_a_class_without_any():
     assert message_of([], ["config_test_nothing.size = 1"]).endswith("its parameters are: none.")
+
+
+def test_a_builder_that_is_called_too_early():
+    assert message_of([], ["config_test_building.builder = @small/ConfigTestRegistered()"]) == (
+        "Binding 'config_test_building.builder = @small/ConfigTestRegistered()': builder takes a "
+        "builder; write @small/ConfigTestRegistered, without brackets."
+    )
 
 
 def test_self_is_no_parameter():

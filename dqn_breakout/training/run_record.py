@@ -65,7 +65,7 @@ class Lock:
 def locked(run: RunDirectory) -> Iterator[Lock]:
     """Holds the run directory; the system lets go of it when the process dies, however it dies.
 
-    The directory is made where there is none. If nothing but the lock comes to be in it, because
+    The directory is made where there is none. If nothing but the lock has come to be in it, because
     the command was wrong, it goes again.
 
     Raises:
@@ -98,14 +98,13 @@ def locked(run: RunDirectory) -> Iterator[Lock]:
             raise _no_lock(run, error) from error
         try:
             yield lock
-        except UserError:
+        finally:
             # Another process may have come in the meantime, or the directory may be gone.
             with contextlib.suppress(OSError):
                 if made and os.listdir(run.path) == [run.lock.name]:
                     run.lock.unlink()
                     for folder in reversed(made):
                         folder.rmdir()
-            raise
 
 
 def _no_lock(run: RunDirectory, error: OSError) -> UserError:

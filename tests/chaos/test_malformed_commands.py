@@ -20,7 +20,7 @@ import gin
 import pytest
 import tensorflow as tf
 from absl import app, flags
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from dqn_breakout import command_line, config
@@ -203,6 +203,7 @@ def assert_one_clear_error(code: int, out: str, err: str) -> None:
 
 @MANY
 @given(given_bindings=st.lists(bindings(), min_size=1, max_size=2))
+@example(given_bindings=["A = @create_agent()", "build.agent = %A"])
 def test_any_bindings_give_one_clear_error(train, folder, given_bindings):
     flags_of_bindings = [f"--gin_bindings={binding}" for binding in given_bindings]
     assert_one_clear_error(*command(train, folder, *TINY_FLAGS, RUN, *flags_of_bindings))

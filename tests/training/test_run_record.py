@@ -118,10 +118,11 @@ def test_an_error_inside_lets_go(run):
         pass
 
 
-def test_directories_made_for_a_wrong_command_go_again(tmp_path):
+@pytest.mark.parametrize("error", [UserError, TypeError])  # gin's own are other errors.
+def test_directories_made_for_a_wrong_command_go_again(tmp_path, error):
     run = RunDirectory(tmp_path / "runs" / "run")
-    with pytest.raises(UserError, match="wrong"), run_record.locked(run):
-        raise UserError("wrong")
+    with pytest.raises(error, match="wrong"), run_record.locked(run):
+        raise error("wrong")
     assert list(tmp_path.iterdir()) == []
 
 
