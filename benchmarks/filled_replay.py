@@ -46,7 +46,9 @@ class FilledReplay(ThisProject):
         from tf_agents.drivers.dynamic_step_driver import DynamicStepDriver
 
         parts = self._parts
-        weights = checkpoint_files.open_newest(_PLAYER).arrays("network")
+        weights = checkpoint_files.open_checkpoint(checkpoint_files.existing(_PLAYER)[0]).arrays(
+            "network"
+        )
         for name, variable in zip(sorted(weights), parts.agent.q_network.variables, strict=True):
             variable.assign(weights[name])
         driver = DynamicStepDriver(

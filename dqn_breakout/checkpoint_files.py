@@ -6,14 +6,14 @@
     replay/rows-<start>-<stop>.npz.lz4    segments named by the manifests that need them
 
 What the arrays mean is not known here: `training/checkpoint.py` gives and takes them. Files may
-come from a stranger: none makes reading take more memory than the file has bytes, or of a segment,
-which is compressed, than who reads it allows.
+come from a stranger: none makes reading take more memory than who reads it allows.
 """
 
 from __future__ import annotations
 
 import contextlib
 import dataclasses
+import errno
 import hashlib
 import io
 import json
@@ -34,17 +34,20 @@ import numpy as np
 
 from dqn_breakout import words
 from dqn_breakout.errors import UserError
-from dqn_breakout.run_directory import naming, sync_folder, write_atomically
+from dqn_breakout.run_directory import make_folder, naming, sync_folder, write_atomically
 
 FORMAT = 1
 _MANIFEST = "manifest.json"
-_KEYS = {"format", "counters", "files", "segments"}
-# The manifest's own checksum; manifests of format 1 were first written without.
-_CHECKSUM = "sha256"
-# A replay segment may not decompress to more, whatever its manifest says.
-_SEGMENT_BYTES = 2**30
-# Far above any manifest: a segment takes some 200 bytes of it.
+_KEYS = {"format", "counters", "files", "segments", "sha256"}
+_CHECKSUM = "sha256"  # The manifest's own.
+# Far above any manifest: a segment takes some 200 bytes of it. Read, it takes twenty times as much.
 _MANIFEST_BYTES = 2**24
+# What names and headers take in a file of arrays, beside the arrays.
+HEADER_BYTES = 2**16
+# Where nobody says what to expect, a file may not hold more.
+_MOST_BYTES = 2**30
+# So many times the expected bytes are read, so that what is another network is told by its shapes.
+_LARGER = 4
 # Names of files in a manifest: none leads out of its folder.
 _FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,199}")
 # Compressed bytes read at a time; LZ4 makes at most 255 times as many of them.
@@ -96,37 +99,47 @@ class Checkpoint:
         """File names of the replay segments that this checkpoint needs, oldest first."""
         return list(self.manifest["segments"])
 
-    def arrays(self, group: str) -> dict[str, np.ndarray]:
+    def arrays(self, group: str, limit_bytes: int = _MOST_BYTES) -> dict[str, np.ndarray]:
         """The arrays of one group, after their checksum was compared.
 
+        Args:
+            group: The group's name.
+            limit_bytes: Bytes that they may take, headers included.
+
         Raises:
-            DamagedCheckpoint: The file is not the one that was written, or not one of arrays.
+            DamagedCheckpoint: The file is not the one that was written, or not one of arrays, or
+                larger.
         """
         path = self.path / f"{group}.npz"
         with _verified(path, self.manifest["files"].get(path.name)) as file:
+            size = os.fstat(file.fileno()).st_size
+            if size > limit_bytes:
+                raise DamagedCheckpoint(
+                    f"{path} has {size:,} bytes, and what belongs there at most {limit_bytes:,}"
+                )
             return _read_arrays(path, file)
 
     def segment(
-        self, folder: Path, name: str, limit: int = _SEGMENT_BYTES
+        self, folder: Path, name: str, limit_bytes: int = _MOST_BYTES
     ) -> dict[str, np.ndarray]:
         """The arrays of one replay segment, after its checksum was compared.
 
         Args:
             folder: Where the replay segments lie.
             name: The segment's file name.
-            limit: Bytes that it may decompress to; its manifest may state fewer.
+            limit_bytes: Bytes that it may decompress to; its manifest may state fewer.
 
         Raises:
             DamagedCheckpoint: The file is not the one that was written, or holds more.
         """
         path, fingerprint = folder / name, self.manifest["segments"][name]
         with _verified(path, fingerprint) as file:
-            stated = fingerprint.get("uncompressed_bytes", limit)
+            stated = fingerprint.get("uncompressed_bytes")
             if type(stated) is not int:  # No size is over NaN.
                 raise DamagedCheckpoint(
                     f"{path} is not a replay segment: {words.shown(stated)} is no size"
                 )
-            return _read_arrays(path, _decompressed(path, file, min(stated, limit)))
+            return _read_arrays(path, _decompressed(path, file, min(stated, limit_bytes)))
 
     def verify(self, folder: Path) -> None:
         """Compares every file with its checksum, a piece at a time; nothing is decompressed.
@@ -161,7 +174,7 @@ def write_segment(folder: Path, name: str, arrays: Arrays) -> dict[str, Any]:
     Raises:
         OSError: It could not be written; nothing is left under its name.
     """
-    folder.mkdir(exist_ok=True)
+    make_folder(folder)
     buffer = io.BytesIO()
     with lz4.frame.open(buffer, "wb") as file:
         np.savez(file, allow_pickle=False, **arrays)
@@ -195,7 +208,7 @@ def write_checkpoint(
     shutil.rmtree(temporary, ignore_errors=True)
     try:
         with naming(final):
-            folder.mkdir(exist_ok=True)
+            make_folder(folder)
             temporary.mkdir()
             files = {}
             for group, arrays in groups.items():
@@ -210,6 +223,8 @@ def write_checkpoint(
             }
             manifest[_CHECKSUM] = _manifest_checksum(manifest)
             text = json.dumps(manifest, indent=2, allow_nan=False) + "\n"
+            if len(text) > _MANIFEST_BYTES:
+                raise OSError(errno.EFBIG, "too many replay segments for a manifest")
             write_atomically(temporary / _MANIFEST, text.encode())
             if final.exists():
                 shutil.rmtree(replaced, ignore_errors=True)
@@ -258,7 +273,8 @@ def open_checkpoint(path: Path) -> Checkpoint:
     """Reads a checkpoint's manifest.
 
     Raises:
-        DamagedCheckpoint: The manifest is missing, no manifest, or of another format.
+        DamagedCheckpoint: The manifest is missing, no manifest, or of another format, or its
+            counts of steps are none.
     """
     manifest_path = path / _MANIFEST
     try:
@@ -272,42 +288,81 @@ def open_checkpoint(path: Path) -> Checkpoint:
                 f"{manifest_path} is of format {words.shown(found)}; this version reads {FORMAT}"
             )
         complete = (
-            manifest.keys() - {_CHECKSUM} == _KEYS
-            and isinstance(manifest["counters"]["env_steps"], int)
+            manifest.keys() == _KEYS
+            and _is_count(manifest["counters"]["env_steps"])
+            and _is_count(manifest["counters"].get("train_steps", 0))
             and isinstance(manifest["files"], dict)
             and isinstance(manifest["segments"], dict)
             and all(map(_FILE_NAME.fullmatch, (*manifest["files"], *manifest["segments"])))
-            and manifest.get(_CHECKSUM, _manifest_checksum(manifest))
-            == _manifest_checksum(manifest)
+            and manifest[_CHECKSUM] == _manifest_checksum(manifest)
         )
     except OSError as error:
         raise DamagedCheckpoint(f"{manifest_path} cannot be read: {error.strerror}") from error
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
         raise DamagedCheckpoint(f"{manifest_path} is damaged") from error
     if not complete:
         raise DamagedCheckpoint(f"{manifest_path} is damaged")
     return Checkpoint(path, manifest)
 
 
-def open_newest(folder: Path) -> Checkpoint:
-    """The newest checkpoint that has a manifest, for reading one group of arrays.
+def limit_bytes(expected_bytes: int) -> int:
+    """Bytes of a file that are read where arrays of `expected_bytes` should be."""
+    return _LARGER * expected_bytes + HEADER_BYTES
+
+
+def newest_arrays(
+    folder: Path, group: str, limit_bytes: int = _MOST_BYTES
+) -> tuple[Checkpoint, dict[str, np.ndarray], list[str]]:
+    """One group of arrays of the newest checkpoint whose manifest and group are sound.
+
+    Another process may write and remove checkpoints meanwhile.
+
+    Args:
+        folder: Where checkpoints lie, or one checkpoint itself.
+        group: The group's name.
+        limit_bytes: Bytes that the arrays may take, headers included.
+
+    Returns:
+        The checkpoint, its arrays, and what was wrong with newer ones, a sentence each.
+
+    Raises:
+        UserError: There is none, or none that can be read.
+    """
+    looked_at: list[Path] = []
+    damage: list[str] = []
+    # Where one is gone by the time it is read, there is a newer one: look again.
+    while (found := existing(folder)) != looked_at:
+        damage = []
+        for path in found:
+            try:
+                checkpoint = open_checkpoint(path)
+                return checkpoint, checkpoint.arrays(group, limit_bytes), damage
+            except DamagedCheckpoint as error:
+                damage.append(str(error))
+        looked_at = found
+    raise UserError(
+        f"No checkpoint in {folder} can be used: {'; '.join(damage)}. Restore the files, or give "
+        "another folder."
+    )
+
+
+def existing(folder: Path) -> list[Path]:
+    """The folders of all finished checkpoints, newest first; there is at least one.
 
     Args:
         folder: Where checkpoints lie, or one checkpoint itself.
 
     Raises:
-        UserError: There is none, or none that can be read.
+        UserError: There is none.
     """
     found = [folder] if (folder / _MANIFEST).exists() else checkpoints(folder)
     if not found:
         raise UserError(f"There is no checkpoint in {folder}: train first, or give another folder.")
-    damage = []
-    for path in found:
-        try:
-            return open_checkpoint(path)
-        except DamagedCheckpoint as error:
-            damage.append(str(error))
-    raise UserError(f"No checkpoint in {folder} can be used: {'; '.join(damage)}.")
+    return found
+
+
+def _is_count(value: object) -> bool:
+    return type(value) is int and value >= 0  # True is an int, too.
 
 
 def _to_bytes(arrays: Arrays) -> bytes:

@@ -4,24 +4,26 @@ from __future__ import annotations
 
 import sys
 
-from absl import app
+from absl import flags
+
+from dqn_breakout import words
+from dqn_breakout.errors import UserError
 
 
 def parse(arguments: list[str]) -> list[str]:
     """Parses flags; for `app.run(flags_parser=...)`.
 
-    A wrong flag ends the process with exit code 1 and a line that says what is wrong; `--help` ends
-    it with the help.
+    A wrong flag ends the process with a sentence that says what is wrong and exit code 2; `--help`
+    ends it with the help.
 
     Returns:
         The arguments that are no flags, the program's name first.
     """
     try:
-        return app.parse_flags_with_usage(arguments)
-    except ValueError as error:  # What absl itself lets through: --noflag=1.
-        reason = str(error)
+        return list(flags.FLAGS(arguments))
+    except (flags.Error, ValueError) as error:  # ValueError: what absl lets through, --noflag=1.
+        reason = words.first_line(error).replace(" ?", "?")
     except RecursionError:  # absl looks for the nearest flag one letter of the name at a time.
         reason = "There is no flag with a name as long as that"
-    print(f"FATAL Flags parsing error: {reason}", file=sys.stderr)
-    print("Pass --helpshort or --helpfull to see help on flags.", file=sys.stderr)
-    sys.exit(1)
+    print(f"{reason}{'' if reason.endswith('?') else '.'} See --help.", file=sys.stderr)
+    sys.exit(UserError.EXIT_CODE)

@@ -94,7 +94,9 @@ def _kind(path: Path) -> str | None:
 # --- Parsing --------------------------------------------------------------------------------------
 
 
-def parse(gin_files: Sequence[str], gin_bindings: Sequence[str] = ()) -> None:
+def parse(
+    gin_files: Sequence[str], gin_bindings: Sequence[str] = (), *, includes: bool = True
+) -> None:
     """Replaces gin's configuration by that of the files and bindings, and locks it.
 
     Settings of TF-Agents' own configurables are refused; one that only repeats a default, as saved
@@ -105,6 +107,8 @@ def parse(gin_files: Sequence[str], gin_bindings: Sequence[str] = ()) -> None:
     Args:
         gin_files: Names or paths, as `resolve` takes them.
         gin_bindings: Settings such as `DqnAgent.gamma = 0.99` or `GAME = 'Pong'`.
+        includes: Whether files may include others. What a run saved never does, and may come from
+            a stranger.
 
     Raises:
         UserError: Anything in the files or bindings is wrong: not found, not readable, not gin,
@@ -113,7 +117,7 @@ def parse(gin_files: Sequence[str], gin_bindings: Sequence[str] = ()) -> None:
             hold. gin's configuration is then empty and unlocked.
     """
     gin.clear_config()
-    reading = _Reading()
+    reading = _Reading(includes)
     try:
         for name in gin_files:
             reading.read_file(resolve(name))
@@ -132,7 +136,8 @@ def parse(gin_files: Sequence[str], gin_bindings: Sequence[str] = ()) -> None:
 class _Reading:
     """One call of `parse`: binds statement after statement, remembering where each one stood."""
 
-    def __init__(self) -> None:
+    def __init__(self, includes: bool) -> None:
+        self._includes = includes
         self._places: dict[gin_registry.Key, str] = {}  # Where each binding was last set.
         self._macros_referred_to: set[str] = set()  # Even by bindings that were overridden since.
         self._files_read = 0
@@ -157,6 +162,8 @@ class _Reading:
             if not isinstance(statement, config_parser.IncludeStatement):
                 self._read_statement(statement, place)
                 continue
+            if not self._includes:
+                raise UserError(f"{place}: a saved configuration includes none; remove the line.")
             chain = (*includers, path.resolve())
             try:
                 included = _resolve_include(statement.filename, path)

@@ -134,8 +134,9 @@ def train(
         evaluation_games: Full games of an evaluation.
         evaluation_protocol: Name of the evaluation's protocol.
         evaluation_video_seconds: Seconds of a game to record at each evaluation; 0 for no video.
-        go_on_without_checkpoints: Whether to train on where a file cannot be written (a full disk)
-            instead of stopping; the next is tried when it is due. The last checkpoint must succeed.
+        go_on_without_checkpoints: Whether to train on where a file cannot be written (a full disk,
+            a directory that is gone) instead of stopping; the next is tried when it is due. The
+            last checkpoint must succeed.
 
     Returns:
         The process's exit code: 0 when the budget is spent, 128 + signal after a stop.
@@ -277,7 +278,7 @@ def _failures_told(run: RunDirectory, metrics: CollectionMetrics) -> Iterator[No
         try:
             kept = f"is kept in {divergence.write(run)}"
         except OSError as error:
-            kept = f"could not be kept ({_cause(error)})"
+            kept = f"could not be kept ({words.cause(error)})"
         raise UserError(
             f"Training diverged at train step {divergence.train_step:,} "
             f"({metrics.env_steps:,} environment steps): {divergence.reason}. The batch "
@@ -288,15 +289,9 @@ def _failures_told(run: RunDirectory, metrics: CollectionMetrics) -> Iterator[No
         full = error.errno in (errno.ENOSPC, errno.EDQUOT)
         raise UserError(
             f"A file could not be read or written at {metrics.env_steps:,} environment steps "
-            f"({_cause(error)}). Checkpoints written before are sound; "
+            f"({words.cause(error)}). Checkpoints written before are sound; "
             f"{'make room' if full else 'mend that'} and start the same command again."
         ) from error
-
-
-def _cause(error: OSError) -> str:
-    if error.strerror is None:
-        return words.first_line(error)
-    return error.strerror + (f": {error.filename}" if error.filename else "")
 
 
 def _summary_is_of(run: RunDirectory, parts: Experiment) -> bool:

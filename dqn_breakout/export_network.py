@@ -12,8 +12,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from dqn_breakout import checkpoint_files
-from dqn_breakout.checkpoint_files import DamagedCheckpoint
+from dqn_breakout import checkpoint_files, words
 from dqn_breakout.errors import UserError
 from dqn_breakout.run_directory import RunDirectory, write_atomically
 
@@ -35,11 +34,9 @@ def export_network(run_dir: Path, folder: Path) -> Path:
     shared = RunDirectory(folder)
     if shared.config_gin.exists() or shared.checkpoints.exists():
         raise UserError(f"{folder} holds a run already. Give a new folder.")
-    newest = checkpoint_files.open_newest(run.checkpoints)
-    try:
-        network = newest.arrays("network")
-    except DamagedCheckpoint as error:
-        raise UserError(f"The newest checkpoint cannot be used: {error}.") from error
+    newest, network, damage = checkpoint_files.newest_arrays(run.checkpoints, "network")
+    for sentence in damage:
+        print(f"Damaged checkpoint left out: {sentence}.", file=sys.stderr)
     shared.create()
     written = checkpoint_files.write_checkpoint(
         shared.checkpoints, newest.counters, {"network": network}, segments={}
@@ -67,8 +64,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return UserError.EXIT_CODE
     except OSError as error:
         print(
-            f"{given.folder} cannot be written ({error.strerror}: {error.filename}). Make room, or "
-            "give another folder.",
+            f"{given.folder} cannot be written ({words.cause(error)}). Make room, or give another "
+            "folder.",
             file=sys.stderr,
         )
         return UserError.EXIT_CODE

@@ -16,7 +16,16 @@ _MEMORY_LIMITS = (
     Path("/sys/fs/cgroup/memory.max"),
     Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"),
 )
-_PACKAGES = ("ale-py", "gin-config", "gymnasium", "numpy", "tensorflow", "tf-agents", "tf-keras")
+_PACKAGES = (
+    "ale-py",
+    "gin-config",
+    "gymnasium",
+    "numpy",
+    "opencv-python-headless",
+    "tensorflow",
+    "tf-agents",
+    "tf-keras",
+)
 
 
 def versions() -> dict[str, str]:

@@ -64,7 +64,9 @@ class RunDirectory:
         """
         try:
             made = [each for each in (self.path, *self.path.parents) if not each.exists()][::-1]
-            self.path.mkdir(parents=True, exist_ok=True)
+            for folder in made:
+                make_folder(folder)
+            self.path.mkdir(exist_ok=True)
             return made
         except (OSError, ValueError) as error:  # ValueError: a zero byte in the name.
             reason = error.strerror if isinstance(error, OSError) else words.first_line(error)
@@ -136,6 +138,17 @@ def write_atomically(path: Path, content: bytes) -> None:
 def write_json(path: Path, value: Any) -> None:
     """Writes a JSON file atomically, indented, NaN refused."""
     write_atomically(path, (json.dumps(value, indent=2, allow_nan=False) + "\n").encode())
+
+
+def make_folder(folder: Path) -> None:
+    """Makes a folder where there is none, so that it survives a power cut.
+
+    Raises:
+        OSError: It cannot be made, or there is none to make it in.
+    """
+    if not folder.is_dir():
+        folder.mkdir(exist_ok=True)
+        sync_folder(folder.parent)
 
 
 def sync_folder(folder: Path) -> None:

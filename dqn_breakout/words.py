@@ -31,3 +31,10 @@ def first_line(error: Exception) -> str:
     """The first line of an error's text, printable, without its full stop."""
     lines = str(error).splitlines()
     return printable(lines[0]).rstrip(".") if lines else type(error).__name__
+
+
+def cause(error: OSError) -> str:
+    """What the system says of an error, and of which file."""
+    if error.strerror is None:
+        return first_line(error)
+    return error.strerror + (f": {error.filename}" if error.filename else "")

@@ -281,6 +281,7 @@ def test_every_flipped_bit_of_the_counters_is_noticed(folders):
         b'{"format": 1, "counters": {"env_steps": "1"}, "files": {}, "segments": {}}',
         b'{"format": 1, "counters": {"env_steps": 1}, "files": [], "segments": {}}',
         b'{"format": 1, "counters": {"env_steps": 1}, "files": {}, "segments": null}',
+        b'{"format": 1, "counters": {"env_steps": 1}, "files": {}, "segments": {}}',
     ],
 )
 def test_a_manifest_that_is_none_is_damaged(folders, content):
@@ -354,9 +355,10 @@ def vouched_for(folders: Folders, content: bytes) -> Checkpoint:
 
 
 def with_manifest(checkpoint: Checkpoint, **changes: Any) -> Checkpoint:
-    """The checkpoint with another manifest, as it was before manifests had checksums."""
+    """The checkpoint with another manifest, whose checksum fits."""
     manifest = {**checkpoint.manifest, **changes}
     del manifest["sha256"]
+    manifest["sha256"] = hashlib.sha256(json.dumps(manifest).encode()).hexdigest()
     (checkpoint.path / "manifest.json").write_text(json.dumps(manifest))
     return checkpoint_files.open_checkpoint(checkpoint.path)
 
@@ -366,7 +368,8 @@ def with_segment(folders: Folders, content: bytes, **stated: Any) -> Checkpoint:
     checkpoint = folders.write()
     (folders.replay / SEGMENT).write_bytes(content)
     digest = hashlib.sha256(content).hexdigest()
-    fingerprint = {"bytes": len(content), "sha256": digest, **stated}
+    sizes = {"bytes": len(content), "uncompressed_bytes": 2**40, **stated}
+    fingerprint = {"sha256": digest, **sizes}
     return with_manifest(checkpoint, segments={SEGMENT: fingerprint})
 
 
@@ -582,22 +585,19 @@ def test_the_manifest_states_what_a_segment_holds(folders):
     assert stated == len(lz4.frame.decompress((folders.replay / SEGMENT).read_bytes()))
 
 
-def test_a_checkpoint_of_before_these_checksums_and_sizes_is_read(folders):
-    written = folders.write()
-    stated = {
-        key: value
-        for key, value in written.manifest["segments"][SEGMENT].items()
-        if key != "uncompressed_bytes"
-    }
-    content = lz4.frame.compress(lz4.frame.decompress((folders.replay / SEGMENT).read_bytes()))
-    (folders.replay / SEGMENT).write_bytes(content)
-    stated |= {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
-    older = with_manifest(written, segments={SEGMENT: stated})
-    older.verify(folders.replay)
-    assert "sha256" not in older.manifest
-    found = folders.read(written.path)
-    assert_same(found["network"], NETWORK)
-    assert_same(found[SEGMENT], ROWS)
+@pytest.mark.parametrize(
+    "counters",
+    [
+        {"env_steps": True},
+        {"env_steps": -1},
+        {"env_steps": 1, "train_steps": []},
+        {"env_steps": 1, "train_steps": 0.5},
+        [],
+    ],
+)
+def test_counts_that_are_none_are_damage(folders, counters):
+    with pytest.raises(DamagedCheckpoint, match=r"manifest\.json is damaged"):
+        with_manifest(folders.write(), counters=counters)
 
 
 def test_a_manifest_with_an_unknown_entry_is_damaged(folders):
@@ -792,7 +792,7 @@ def test_a_process_killed_while_writing_leaves_the_earlier_checkpoint(folders):
         folders.read(found[-1])
     # Two files of arrays, the manifest, the folder itself; then it is done.
     assert codes == [9, 9, 9, 9, 0]
-    written = checkpoint_files.open_newest(folders.checkpoints)
+    written, _, _ = checkpoint_files.newest_arrays(folders.checkpoints, "network")
     np.testing.assert_array_equal(written.arrays("network")["000"], np.full(1000, 5, np.float32))
 
 
@@ -827,7 +827,7 @@ def test_a_process_killed_while_replacing_a_checkpoint_costs_none(folders):
         if process.returncode:
             assert folders.files() == before, f"lost by a death at change {die_at}"
     assert codes == [9, 9, 9, 9, 9, 0]
-    written = checkpoint_files.open_newest(folders.checkpoints)
+    written, _, _ = checkpoint_files.newest_arrays(folders.checkpoints, "network")
     np.testing.assert_array_equal(written.arrays("network")["000"], np.full(1000, 6, np.float32))
     assert [path.name for path in folders.checkpoints.iterdir()] == ["000000002000"]
 
@@ -835,33 +835,65 @@ def test_a_process_killed_while_replacing_a_checkpoint_costs_none(folders):
 # --- Opening the newest ---------------------------------------------------------------------------
 
 
-def test_open_newest_takes_a_folder_of_checkpoints_or_one_checkpoint(folders):
+def test_newest_arrays_takes_a_folder_of_checkpoints_or_one_checkpoint(folders):
     folders.write(1000)
     folders.write(2000)
-    assert checkpoint_files.open_newest(folders.checkpoints).counters["env_steps"] == 2000
+    checkpoint, arrays, damage = checkpoint_files.newest_arrays(folders.checkpoints, "network")
+    assert (checkpoint.counters["env_steps"], damage) == (2000, [])
+    assert_same(arrays, checkpoint.arrays("network"))
     one = folders.checkpoints / "000000001000"
-    assert checkpoint_files.open_newest(one).counters["env_steps"] == 1000
+    checkpoint, _, _ = checkpoint_files.newest_arrays(one, "network")
+    assert checkpoint.counters["env_steps"] == 1000
 
 
-def test_open_newest_passes_over_a_damaged_manifest(folders):
+@pytest.mark.parametrize("name", ["manifest.json", "network.npz"])
+def test_newest_arrays_goes_back_from_a_damaged_checkpoint_and_says_so(folders, name):
     folders.write(1000)
-    (folders.write(2000).path / "manifest.json").unlink()
-    assert checkpoint_files.open_newest(folders.checkpoints).counters["env_steps"] == 1000
+    damaged = folders.write(2000).path / name
+    damaged.unlink()
+    checkpoint, _, damage = checkpoint_files.newest_arrays(folders.checkpoints, "network")
+    assert checkpoint.counters["env_steps"] == 1000
+    assert damage == [f"{damaged} cannot be read: No such file or directory"]
 
 
-def test_open_newest_without_any_checkpoint_says_what_to_do(folders):
+def test_newest_arrays_looks_again_where_a_checkpoint_goes_while_it_is_read(folders, monkeypatch):
+    """Training that keeps one checkpoint writes another and removes it."""
+    folders.write(1000)
+    opened = checkpoint_files.open_checkpoint
+
+    def overtaken(path):
+        found = opened(path)
+        if path.name == "000000001000":
+            folders.write(2000)
+            shutil.rmtree(path)
+        return found
+
+    monkeypatch.setattr(checkpoint_files, "open_checkpoint", overtaken)
+    checkpoint, _, damage = checkpoint_files.newest_arrays(folders.checkpoints, "network")
+    assert (checkpoint.counters["env_steps"], damage) == (2000, [])
+
+
+def test_newest_arrays_without_any_checkpoint_says_what_to_do(folders):
     folders.checkpoints.mkdir()
     with pytest.raises(UserError) as caught:
-        checkpoint_files.open_newest(folders.checkpoints)
+        checkpoint_files.newest_arrays(folders.checkpoints, "network")
     assert caught.value.message == (
         f"There is no checkpoint in {folders.checkpoints}: train first, or give another folder."
     )
 
 
-def test_open_newest_with_only_damaged_ones_names_each(folders):
+def test_newest_arrays_with_only_damaged_ones_names_each(folders):
     for env_steps in (1000, 2000):
         (folders.write(env_steps).path / "manifest.json").write_text("{}")
     with pytest.raises(UserError) as caught:
-        checkpoint_files.open_newest(folders.checkpoints)
+        checkpoint_files.newest_arrays(folders.checkpoints, "network")
     assert "000000001000/manifest.json is damaged" in caught.value.message
     assert "000000002000/manifest.json is damaged" in caught.value.message
+
+
+def test_arrays_larger_than_they_may_be_are_not_read(folders):
+    checkpoint = folders.write(1000)
+    size = (checkpoint.path / "network.npz").stat().st_size
+    checkpoint.arrays("network", size)
+    with pytest.raises(DamagedCheckpoint, match="at most"):
+        checkpoint.arrays("network", size - 1)

@@ -36,7 +36,7 @@ def run(tmp_path: Path) -> RunDirectory:
 def test_it_holds_the_newest_network_and_its_record(run: RunDirectory, tmp_path: Path) -> None:
     export_network(run.path, tmp_path / "shared")
     shared = RunDirectory(tmp_path / "shared")
-    checkpoint = checkpoint_files.open_newest(shared.checkpoints)
+    checkpoint = checkpoint_files.open_checkpoint(checkpoint_files.existing(shared.checkpoints)[0])
     assert checkpoint.counters == {"env_steps": 200, "train_steps": 50}
     np.testing.assert_array_equal(checkpoint.arrays("network")["000"], np.full((2, 3), 200.0))
     assert list(checkpoint.manifest["files"]) == ["network.npz"]
@@ -50,9 +50,15 @@ def test_a_run_is_never_written_over(run: RunDirectory) -> None:
         export_network(run.path, run.path)
 
 
-def test_a_damaged_network_is_not_shared(run: RunDirectory, tmp_path: Path) -> None:
-    network = run.checkpoints / "000000000200" / "network.npz"
-    network.write_bytes(network.read_bytes()[:-1])
+def test_a_damaged_network_is_not_shared(
+    run: RunDirectory, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("000000000200", "000000000100"):
+        network = run.checkpoints / name / "network.npz"
+        network.write_bytes(network.read_bytes()[:-1])
+        if name == "000000000200":
+            assert export_network(run.path, tmp_path / "older").name == "000000000100"
+            assert f"left out: {network} has" in capsys.readouterr().err
     with pytest.raises(UserError, match=r"network\.npz has \d+ bytes and should have"):
         export_network(run.path, tmp_path / "shared")
     assert not (tmp_path / "shared" / "checkpoints").exists()

@@ -173,8 +173,8 @@ class AtariEnvironment(py_environment.PyEnvironment):
             )
         if not sound:
             raise UserError(
-                "The checkpoint does not hold the state of these games. Go on from another "
-                "checkpoint, or start anew in another --run_dir."
+                "its environment.npz does not hold the state of these games. Restore the file, or "
+                "start anew in another --run_dir."
             )
 
     def _reset(self) -> ts.TimeStep:

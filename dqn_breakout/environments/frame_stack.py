@@ -47,16 +47,17 @@ class FrameStack4(wrappers.PyEnvironmentBaseWrapper):
         stack = state.get("stack")
         if stack is None or (stack.shape, stack.dtype) != (self._stack.shape, self._stack.dtype):
             raise UserError(
-                "The checkpoint does not hold the frames of these games. Go on from another "
-                "checkpoint, or start anew in another --run_dir."
+                "its environment.npz does not hold the frames of these games. Restore the file, or "
+                "start anew in another --run_dir."
             )
         self._env.set_state(state)
         self._stack = np.ascontiguousarray(stack).copy()
         frames = self._env.current_time_step().observation
         if not np.array_equal(frames, self._stack[..., -1]):
             raise UserError(
-                "The games cannot be brought back to where the run stopped: this ale-py, or its "
-                "ROM, plays the same actions differently. Install the version that run.json names."
+                "its games cannot be brought back to where the run stopped: this ale-py, its ROM "
+                "or this OpenCV shows the same actions differently. Install the versions that "
+                "run.json names."
             )
         self._current_time_step = self._env.current_time_step()._replace(observation=self._stack)
 

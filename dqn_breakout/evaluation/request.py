@@ -54,7 +54,7 @@ class EvaluationRequest:
         if self.checkpoint_dir:
             RunDirectory.of_checkpoints(self.checkpoint_dir)
             if not self.random:
-                checkpoint_files.open_newest(checkpoints_of(self.checkpoint_dir))
+                checkpoint_files.existing(checkpoints_of(self.checkpoint_dir))
             if self.gin_file or self.gin_bindings:
                 raise UserError(
                     "A run is evaluated with the configuration saved in it: leave --gin_file and "

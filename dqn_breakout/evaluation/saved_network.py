@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -26,16 +27,18 @@ class SavedNetwork:
         checkpoint: Name of the checkpoint's folder.
         env_steps: Environment steps that the run had taken.
         train_steps: Train steps that the network had taken; None where the checkpoint has no count.
+        damage: What was wrong with newer checkpoints, a sentence each.
     """
 
     q_network: Any
     checkpoint: str
     env_steps: int
     train_steps: int | None
+    damage: list[str]
 
 
 def load_network(checkpoint_dir: str | os.PathLike[str]) -> SavedNetwork:
-    """Parses the run's saved configuration and builds its network from the newest checkpoint.
+    """Parses the run's saved configuration and gives its network the newest sound weights.
 
     All modules that define configurables must have been imported: the saved configuration names
     those of training too.
@@ -44,19 +47,11 @@ def load_network(checkpoint_dir: str | os.PathLike[str]) -> SavedNetwork:
         checkpoint_dir: A run directory, its checkpoints folder, or one checkpoint.
 
     Raises:
-        UserError: There is no run or no checkpoint, a file is damaged, or the checkpoint's network
-            is not the one that the configuration describes.
+        UserError: There is no run or no sound checkpoint, or the checkpoint's network is not the
+            one that the configuration describes.
     """
     run = RunDirectory.of_checkpoints(checkpoint_dir)
-    checkpoint = checkpoint_files.open_newest(checkpoints_of(checkpoint_dir))
-    try:
-        arrays = checkpoint.arrays("network")
-    except checkpoint_files.DamagedCheckpoint as error:
-        raise UserError(
-            f"{error}. Restore the file, or name an earlier checkpoint: --checkpoint_dir="
-            f"{run.checkpoints}/NUMBER."
-        ) from error
-    config.parse([str(run.config_gin)])
+    config.parse([str(run.config_gin)], includes=False)
     with config.building():
         environment = create_environment(0, "evaluation", num_environments=1)
         try:
@@ -64,13 +59,18 @@ def load_network(checkpoint_dir: str | os.PathLike[str]) -> SavedNetwork:
             q_network = create(environment.observation_spec(), environment.action_spec(), 0)
         finally:
             environment.close()
+    expected_bytes = sum(math.prod(each.shape) * each.dtype.size for each in q_network.variables)
+    checkpoint, arrays, damage = checkpoint_files.newest_arrays(
+        checkpoints_of(checkpoint_dir), "network", checkpoint_files.limit_bytes(expected_bytes)
+    )
     _assign(q_network.variables, arrays, checkpoint.path, run)
     counters = checkpoint.counters
     return SavedNetwork(
         q_network,
         checkpoint.path.name,
-        int(counters["env_steps"]),
-        int(counters["train_steps"]) if "train_steps" in counters else None,
+        counters["env_steps"],
+        counters.get("train_steps"),
+        damage,
     )
 
 

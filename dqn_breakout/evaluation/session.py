@@ -54,9 +54,13 @@ def _prepare(request: EvaluationRequest) -> SavedNetwork | None:
     """Has gin configured, and the network loaded if one is to play."""
     if not request.random:
         assert request.checkpoint_dir is not None
-        return load_network(request.checkpoint_dir)
+        network = load_network(request.checkpoint_dir)
+        for sentence in network.damage:
+            _say(f"Damaged checkpoint left out: {sentence}.")
+        return network
     if request.checkpoint_dir:
-        config.parse([str(RunDirectory.of_checkpoints(request.checkpoint_dir).config_gin)])
+        saved = RunDirectory.of_checkpoints(request.checkpoint_dir).config_gin
+        config.parse([str(saved)], includes=False)
     else:
         config.parse(request.gin_file or [_DEFAULT_GIN_FILE], request.gin_bindings)
     return None

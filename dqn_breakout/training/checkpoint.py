@@ -7,9 +7,10 @@ stream, metrics, the replay buffer, and the games. Files are `checkpoint_files`'
 from __future__ import annotations
 
 import math
+import os
 import re
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -28,10 +29,10 @@ from dqn_breakout.run_directory import RunDirectory
 # About 29 MB of frames. While a segment is written, its rows and the compressed file are held;
 # while it is read, its decompressed bytes and its rows.
 _SEGMENT_TRANSITIONS = 4_096
-# As many had those that were written first; none has more.
+# No segment has more, whatever its name says.
 _LARGEST_SEGMENT_TRANSITIONS = 16_384
-# Far above what names and headers take in a segment, beside its rows.
-_HEADER_BYTES = 2**16
+# Far above the actions that games remember.
+_GAMES_BYTES = 2**28
 # In a checkpoint's counters: how many rows each environment had added to the replay buffer, and the
 # run's seed.
 _ROWS = "replay_rows"
@@ -72,7 +73,7 @@ class RunCheckpointer:
         self._segments: dict[str, Mapping[str, Any]] = {}
         self._saved_rows = 0  # All rows before this one are in segments, or were overwritten.
         self._damaged: set[Path] = set()
-        self._step = max(1, _SEGMENT_TRANSITIONS // replay_buffer.num_environments)
+        self._rows_per_segment = max(1, _SEGMENT_TRANSITIONS // replay_buffer.num_environments)
         self._thread = ThreadPoolExecutor(1, "checkpoint")
         self._ahead: Future[None] | None = None
         self._ahead_fails = False
@@ -92,8 +93,14 @@ class RunCheckpointer:
             return
         start, replay = self._saved_rows, self._replay_buffer
         # Rows that come next to be overwritten are left to the checkpoint itself.
-        if self._step <= replay.rows_added - start <= replay.max_length - self._step:
-            self._ahead = self._thread.submit(self._save_ahead, start, start + self._step)
+        if (
+            self._rows_per_segment
+            <= replay.rows_added - start
+            <= replay.max_length - self._rows_per_segment
+        ):
+            self._ahead = self._thread.submit(
+                self._save_ahead, start, start + self._rows_per_segment
+            )
 
     def close(self) -> None:
         """Waits for a segment being written, so that nothing is written once the run is let go."""
@@ -116,13 +123,11 @@ class RunCheckpointer:
                 "Try a lower create_optimizer.learning_rate in another --run_dir."
             )
         self._save_new_rows()
-        groups = {
-            "network": _named_values(self._agent.q_network.variables),
-            "learner": _values(self._agent.state_variables()),
-            "metrics": _values(self._metrics.variables()),
-            "collection": _values(self._stream_variables()),
-            "environment": self._collector.get_state(),
+        groups: dict[str, Mapping[str, np.ndarray]] = {
+            group: {name: variable.numpy() for name, variable in variables.items()}
+            for group, variables in self._variables().items()
         }
+        groups["environment"] = self._collector.get_state()
         counters = {**counters, _SEED: self._seed, _ROWS: self._replay_buffer.rows_added}
         checkpoint = checkpoint_files.write_checkpoint(
             self._run.checkpoints, counters, groups, self._segments
@@ -165,7 +170,7 @@ class RunCheckpointer:
         return damage
 
     def _restore(self, checkpoint: Checkpoint) -> None:
-        saved_seed = checkpoint.counters.get(_SEED, self._seed)
+        saved_seed = checkpoint.counters.get(_SEED)
         if saved_seed != self._seed:
             raise UserError(
                 f"{self._run.run_json} says that the seed is {self._seed}, and {checkpoint.path} "
@@ -175,31 +180,28 @@ class RunCheckpointer:
         # All files are compared with their checksums before anything is assigned.
         self._check_segment_names(checkpoint)
         checkpoint.verify(self._run.replay)
-        groups = {
-            group: checkpoint.arrays(group)
-            for group in ("network", "learner", "metrics", "collection", "environment")
+        variables = self._variables()
+        arrays = {
+            group: checkpoint.arrays(group, checkpoint_files.limit_bytes(_bytes(expected.values())))
+            for group, expected in variables.items()
         }
-        network = {
-            f"{place:03d}": variable
-            for place, variable in enumerate(self._agent.q_network.variables)
-        }
-        assign = [
-            (network, groups["network"]),
-            (self._agent.state_variables(), groups["learner"]),
-            (self._metrics.variables(), groups["metrics"]),
-            (self._stream_variables(), groups["collection"]),
-        ]
-        for variables, arrays in assign:
-            _check(checkpoint, variables, arrays)
+        games = checkpoint.arrays("environment", _GAMES_BYTES)
+        for group, expected in variables.items():
+            _check(checkpoint, group, expected, arrays[group])
         for name in checkpoint.segments:
             self._restore_segment(checkpoint, name)
-        for variables, arrays in assign:
-            for name, variable in variables.items():
-                variable.assign(arrays[name])
+        for group, expected in variables.items():
+            for name, variable in expected.items():
+                variable.assign(arrays[group][name])
         self._segments = dict(checkpoint.manifest["segments"])
         self._saved_rows = self._replay_buffer.rows_added
         self.restored_counters = checkpoint.counters
-        self._collector.set_state(groups["environment"])
+        try:
+            self._collector.set_state(games)
+        except UserError as error:
+            raise UserError(
+                f"The checkpoint {checkpoint.path} cannot be used: {error.message}"
+            ) from error
 
     def _check_segment_names(self, checkpoint: Checkpoint) -> None:
         """Compares the rows that a checkpoint says it has with those that this run needs."""
@@ -212,8 +214,7 @@ class RunCheckpointer:
             last = stop
             if stop - start > max(1, _LARGEST_SEGMENT_TRANSITIONS // environments):
                 raise DamagedCheckpoint(f"{path} has {stop - start} replay rows in one segment")
-        # Checkpoints were first written without this count.
-        rows = checkpoint.counters.get(_ROWS, last)
+        rows = checkpoint.counters.get(_ROWS)
         if rows != last:
             raise DamagedCheckpoint(
                 f"{path} has {last} replay rows and should have {words.shown(rows)}"
@@ -229,10 +230,8 @@ class RunCheckpointer:
         """Puts one segment's rows into the replay buffer; they leave memory when it returns."""
         start, stop = _segment_range(name)
         # What the manifest states is its writer's word. These are the bytes that such rows take.
-        row_bytes = sum(
-            each.dtype.size * math.prod(each.shape) for each in self._replay_buffer.data_spec
-        )
-        limit = (stop - start) * self._replay_buffer.num_environments * row_bytes + _HEADER_BYTES
+        row_bytes = _bytes(self._replay_buffer.data_spec) * self._replay_buffer.num_environments
+        limit = (stop - start) * row_bytes + checkpoint_files.HEADER_BYTES
         try:
             arrays = checkpoint.segment(self._run.replay, name, limit)
         except DamagedCheckpoint as error:
@@ -268,10 +267,17 @@ class RunCheckpointer:
                 f"{difference}. Remove its folder, or start anew in another --run_dir."
             )
 
-    def _stream_variables(self) -> dict[str, tf.Variable]:
+    def _variables(self) -> dict[str, Mapping[str, tf.Variable]]:
+        """All variables that a checkpoint holds, by group and name."""
+        network = self._agent.q_network.variables
         return {
-            **self._collector.variables(),
-            "replay_samples_drawn": self._replay_buffer.samples_drawn,
+            "network": {f"{place:03d}": variable for place, variable in enumerate(network)},
+            "learner": self._agent.state_variables(),
+            "metrics": self._metrics.variables(),
+            "collection": {
+                **self._collector.variables(),
+                "replay_samples_drawn": self._replay_buffer.samples_drawn,
+            },
         }
 
     def _save_new_rows(self) -> None:
@@ -286,8 +292,10 @@ class RunCheckpointer:
         }
         # Where checkpoints fail for want of room, what was written for them may give it back.
         self._drop_segments(checkpoint_files.checkpoints(self._run.checkpoints))
-        for start in range(max(self._saved_rows, oldest), replay.rows_added, self._step):
-            stop = min(start + self._step, replay.rows_added)
+        for start in range(
+            max(self._saved_rows, oldest), replay.rows_added, self._rows_per_segment
+        ):
+            stop = min(start + self._rows_per_segment, replay.rows_added)
             self._write_segment(start, stop, replay.read_rows(start, stop))
         self._ahead_fails = False
 
@@ -333,7 +341,11 @@ class RunCheckpointer:
                 kept += not newer
                 left.append(path)
             else:
-                shutil.rmtree(path)
+                # Under its name a checkpoint is whole, also while it goes.
+                going = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+                shutil.rmtree(going, ignore_errors=True)
+                path.rename(going)
+                shutil.rmtree(going)
         self._drop_segments(left)
 
     def _drop_segments(self, checkpoints: list[Path]) -> None:
@@ -365,16 +377,15 @@ def _segment_range(name: str) -> tuple[int, int]:
     return int(match[1]), int(match[2])
 
 
-def _values(variables: Mapping[str, tf.Variable]) -> dict[str, np.ndarray]:
-    return {name: variable.numpy() for name, variable in variables.items()}
-
-
-def _named_values(variables: list[tf.Variable]) -> dict[str, np.ndarray]:
-    return {f"{place:03d}": variable.numpy() for place, variable in enumerate(variables)}
+def _bytes(tensors: Iterable[tf.Variable | tf.TensorSpec]) -> int:
+    return sum(math.prod(each.shape) * each.dtype.size for each in tensors)
 
 
 def _check(
-    checkpoint: Checkpoint, variables: Mapping[str, tf.Variable], arrays: Mapping[str, np.ndarray]
+    checkpoint: Checkpoint,
+    group: str,
+    variables: Mapping[str, tf.Variable],
+    arrays: Mapping[str, np.ndarray],
 ) -> None:
     """Raises UserError where a checkpoint's arrays are not those of this run's variables."""
     difference = _difference(
@@ -385,7 +396,9 @@ def _check(
         arrays,
     )
     if difference:
-        raise UserError(f"The checkpoint {checkpoint.path} is of another network: {difference}.")
+        raise UserError(
+            f"The checkpoint {checkpoint.path} is of another run: in its {group}, {difference}."
+        )
 
 
 def _difference(

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
+from dqn_breakout import words
 from dqn_breakout.run_directory import RunDirectory
 from dqn_breakout.training.checkpoint import RunCheckpointer
 from dqn_breakout.training.console import tell
@@ -70,7 +71,7 @@ NOTHING = Owed(None, False)
 
 
 class Writing:
-    """Whether training goes on where a file cannot be written (a full disk), and says so."""
+    """Whether training goes on where a file cannot be written, and says so."""
 
     def __init__(self, goes_on: bool):
         """Passes errors on unless training `goes_on`."""
@@ -91,8 +92,8 @@ class Writing:
                 raise
             if what not in self._failing:
                 tell(
-                    f"Could not write {what} ({error.strerror}: {error.filename}); going on "
-                    "without, as train.go_on_without_checkpoints says."
+                    f"Could not write {what} ({words.cause(error)}); going on without, as "
+                    "train.go_on_without_checkpoints says."
                 )
             self._failing.add(what)
         else:
@@ -179,9 +180,10 @@ class Milestones:
         Raises:
             OSError: A file could not be written; checkpoints written before are sound.
         """
-        self._lock.check()
         self._meter.add(iteration)
-        self._checkpointer.write_ahead()
+        with self._writing.attempt("the replay buffer's rows"):
+            self._lock.check()
+            self._checkpointer.write_ahead()
         for hook in self._hooks:
             hook.on_iteration(iteration)
         # Asked once: a signal that comes while rows are written is for the next turn, or this one
@@ -212,10 +214,12 @@ class Milestones:
         }
         # After the last one there is nothing to go on to: without it, work would be lost.
         with contextlib.nullcontext() if last else self._writing.attempt("a checkpoint"):
+            self._lock.check()
             self._checkpointer.save(counters)
             self._saved = True
             row = dataclasses.replace(row, checkpoint_seconds=time.monotonic() - started)
         with self._writing.attempt("summary.json"):
+            self._lock.check()
             self._write_summary(row)
         return row
 
@@ -231,5 +235,6 @@ class Milestones:
         if that could not be written, another turn gives it another try.
         """
         with self._writing.attempt(self._evaluation.writes):
+            self._lock.check()
             self._evaluation.evaluate(env_steps)
         return self._stop.received is None or not self._saved

@@ -36,9 +36,9 @@ _MAY_CHANGE = (
     "create_replay_buffer.frame_table",
 )
 
-# Besides versions, what decides how sums are rounded: GPUs, how many cores share one, and of which
-# model. `memory_bytes` and the cores of others do not.
-_ROUNDING = ("processor", "usable_cores", "gpus")
+# Besides versions: this project's own code, and what decides how sums are rounded: GPUs, how many
+# cores share one, and of which model. `memory_bytes` and the cores of others do not.
+_CIRCUMSTANCES = ("git_revision", "processor", "usable_cores", "gpus")
 
 
 class Lock:
@@ -66,12 +66,12 @@ def locked(run: RunDirectory) -> Iterator[Lock]:
     """Holds the run directory; the system lets go of it when the process dies, however it dies.
 
     The directory is made where there is none. If nothing but the lock has come to be in it, because
-    the command was wrong, it goes again.
+    the command was wrong, both go again as far as they were made here.
 
     Raises:
         UserError: Another process holds it, or it cannot be written.
     """
-    made = run.create()
+    made, is_new = run.create(), not run.lock.exists()
     try:
         file = open(run.lock, "a+b", buffering=0)  # noqa: SIM115  (closed below)
     except OSError as error:
@@ -101,7 +101,7 @@ def locked(run: RunDirectory) -> Iterator[Lock]:
         finally:
             # Another process may have come in the meantime, or the directory may be gone.
             with contextlib.suppress(OSError):
-                if made and os.listdir(run.path) == [run.lock.name]:
+                if is_new and os.listdir(run.path) == [run.lock.name]:
                     run.lock.unlink()
                     for folder in reversed(made):
                         folder.rmdir()
@@ -123,7 +123,7 @@ def settle_seed(run: RunDirectory, seed: int | None) -> int:
     if not run.run_json.exists():
         _refuse_checkpoints_without(run, run.run_json)
         return DEFAULT_SEED if seed is None else seed
-    there = int(_read(run)["seed"])
+    there: int = _read(run)["seed"]
     if seed is not None and seed != there:
         raise UserError(
             f"The run in {run.path} has seed {there}, not {seed}. Leave --seed out to continue it, "
@@ -176,36 +176,40 @@ def record_start(
 ) -> None:
     """Records the config, and adds this start to run.json."""
     write_atomically(run.config_gin, operative_config.encode())
-    starts = _read(run)["starts"] if run.run_json.exists() else []
     start = {
         "time": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
         "env_steps": env_steps,
         "command": shlex.join(["python", *sys.argv]),
-        "git_revision": provenance.git_revision(),
         **_circumstances(),
     }
-    write_json(run.run_json, {"seed": seed, "game": game, "starts": [*starts, start]})
+    write_json(run.run_json, {"seed": seed, "game": game, "starts": [*_starts(run), start]})
 
 
 def changes_since_last_start(run: RunDirectory) -> list[str]:
-    """What may round otherwise in this process than since the run's last start.
+    """What may come out otherwise in this process than since the run's last start.
 
-    Versions, the processor's model, the number of cores that share a sum, GPUs. None of it keeps a
+    Versions, this project's revision, the processor's model, the number of cores that share a sum,
+    GPUs. None of it keeps a
     run from going on: `check_config` and the checkpoint itself refuse what does. What the last
     start did not record is passed over.
 
     Returns:
         Such as "tensorflow '2.20.0' there, '2.21.0' here"; empty in a new run.
     """
-    starts = _read(run)["starts"] if run.run_json.exists() else []
+    starts = _starts(run)
     if not starts or not isinstance(starts[-1], dict):
         return []
     there, here = _by_name(starts[-1]), _by_name(_circumstances())
     return [
         f"{name} {words.shown(there[name])} there, {words.shown(here[name])} here"
-        for name in (*provenance.versions(), *_ROUNDING)
+        for name in (*provenance.versions(), *_CIRCUMSTANCES)
         if name in there and there[name] != here[name]
     ]
+
+
+def _starts(run: RunDirectory) -> list[Any]:
+    """The records of the run's starts so far; none in a new run."""
+    return list(_read(run)["starts"]) if run.run_json.exists() else []
 
 
 def _circumstances() -> dict[str, Any]:
@@ -215,6 +219,7 @@ def _circumstances() -> dict[str, Any]:
 
     details = tf.config.experimental.get_device_details
     return {
+        "git_revision": provenance.git_revision(),
         "versions": provenance.versions(),
         "machine": provenance.machine(),
         "gpus": [

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import hashlib
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -43,8 +45,8 @@ def test_a_network_alone_needs_no_count_of_train_steps(write_run: WriteRun):
     run = write_run()
     manifest = run / "checkpoints" / "000000001200" / "manifest.json"
     content = json.loads(manifest.read_text().replace('"train_steps"', '"something_else"'))
-    # Manifests that state no checksum of their own are read as they are.
     del content["sha256"]
+    content["sha256"] = hashlib.sha256(json.dumps(content).encode()).hexdigest()
     manifest.write_text(json.dumps(content))
     assert load_network(run).train_steps is None
 
@@ -84,16 +86,27 @@ def test_other_types_are_told(write_run: WriteRun):
     assert "array 001 does not hold finite float32 numbers" in refused(write_run(arrays=arrays))
 
 
-def test_a_damaged_file_is_named(write_run: WriteRun):
+def test_a_damaged_file_is_named_and_the_checkpoint_before_is_used(write_run: WriteRun):
+    write_run(env_steps=400)
     run = write_run()
     file = run / "checkpoints" / "000000001200" / "network.npz"
     content = bytearray(file.read_bytes())
     content[len(content) // 2] ^= 1
     file.write_bytes(content)
+    network = load_network(run)
+    assert (network.env_steps, len(network.damage)) == (400, 1)
+    assert str(file) in network.damage[0]
+    assert "checksum" in network.damage[0]
+    shutil.rmtree(run / "checkpoints" / "000000000400")
     message = refused(run)
-    assert str(file) in message
-    assert "checksum" in message
-    assert "--checkpoint_dir=" in message
+    assert f"can be used: {network.damage[0]}. Restore the files" in message
+
+
+def test_a_saved_config_that_includes_another_file_is_refused(write_run: WriteRun, tmp_path: Path):
+    (tmp_path / "secret").write_text("not for everyone\n")
+    message = refused(write_run(config=f"include '{tmp_path / 'secret'}'\n{CONFIG}"))
+    assert "a saved configuration includes none" in message
+    assert "everyone" not in message
 
 
 def test_missing_and_empty_directories_are_told(write_run: WriteRun, tmp_path: Path):

@@ -626,7 +626,9 @@ def test_a_damaged_newest_checkpoint_is_named_and_the_one_before_used(
     for name in ("env_steps", "train_steps", "episodes", "average_return", "weights_sha256"):
         assert found[name] == expected[name]
     arrays = checkpoint_files.open_checkpoint(newest).arrays("network")
-    sound = checkpoint_files.open_newest(finished.checkpoints).arrays("network")
+    sound = checkpoint_files.open_checkpoint(
+        checkpoint_files.existing(finished.checkpoints)[0]
+    ).arrays("network")
     for name, values in sound.items():
         np.testing.assert_array_equal(arrays[name], values)
 
@@ -691,4 +693,9 @@ def test_a_row_that_cannot_be_written_is_one_sentence_and_loses_no_checkpoint(
     ended = run_here(*tiny_arguments(run.path, *SHORTEST))
     assert_a_full_disk_is_one_sentence(ended, 96, "metrics.jsonl")
     # Saving came first.
-    assert checkpoint_files.open_newest(run.checkpoints).counters["env_steps"] == 96
+    assert (
+        checkpoint_files.open_checkpoint(checkpoint_files.existing(run.checkpoints)[0]).counters[
+            "env_steps"
+        ]
+        == 96
+    )

@@ -61,7 +61,9 @@ def scalars(folder: Path) -> dict[str, list[int]]:
 
 def checkpoint_sha256(run: RunDirectory) -> str:
     """SHA-256 over the network's arrays of the newest checkpoint, in order."""
-    arrays = checkpoint_files.open_newest(run.checkpoints).arrays("network")
+    arrays = checkpoint_files.open_checkpoint(checkpoint_files.existing(run.checkpoints)[0]).arrays(
+        "network"
+    )
     digest = hashlib.sha256()
     for name in sorted(arrays):
         digest.update(arrays[name].astype("<f4").tobytes())
@@ -372,7 +374,10 @@ def test_a_stopped_run_ends_as_one_that_was_left_alone(interrupted, read_json):
 
 def test_a_stopped_run_ends_with_the_same_checkpoint(interrupted):
     runs = (interrupted.run, interrupted.uninterrupted[0])
-    found, expected = (checkpoint_files.open_newest(run.checkpoints) for run in runs)
+    found, expected = (
+        checkpoint_files.open_checkpoint(checkpoint_files.existing(run.checkpoints)[0])
+        for run in runs
+    )
     for group in ("network", "learner", "metrics", "collection", "environment"):
         arrays = found.arrays(group)
         assert arrays.keys() == expected.arrays(group).keys()
@@ -381,7 +386,7 @@ def test_a_stopped_run_ends_with_the_same_checkpoint(interrupted):
 
 
 def replayed(run: RunDirectory, field: str, count: int) -> np.ndarray:
-    newest = checkpoint_files.open_newest(run.checkpoints)
+    newest = checkpoint_files.open_checkpoint(checkpoint_files.existing(run.checkpoints)[0])
     segments = [newest.segment(run.replay, name)[field] for name in newest.segments]
     return np.concatenate(segments)[-count:]
 

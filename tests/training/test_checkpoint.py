@@ -852,18 +852,22 @@ def test_a_checkpoint_that_lacks_the_oldest_rows_is_refused(two):
         restored(run)
 
 
-def test_a_checkpoint_of_before_rows_were_counted_is_restored(run):
-    small = saved_at(run, 5, 10)
+@pytest.mark.parametrize(("counter", "error"), [("replay_rows", "damaged"), ("seed", "refused")])
+def test_a_checkpoint_that_does_not_say_what_it_is_of_is_not_used(run, counter, error):
+    saved_at(run, 5, 10)
     newest = checkpoint_files.open_checkpoint(run.checkpoints / "000000000020")
     counters = newest.counters
-    assert counters.pop("replay_rows") == 10
+    del counters[counter]
     groups = {Path(each).stem: newest.arrays(Path(each).stem) for each in newest.manifest["files"]}
     checkpoint_files.write_checkpoint(
         run.checkpoints, counters, groups, newest.manifest["segments"]
     )
-    again, _, damage = restored(run)
-    assert damage == []
-    assert_equal(again.values(), small.values())
+    if error == "refused":
+        with pytest.raises(UserError, match="is of seed None"):
+            restored(run)
+    else:
+        _, _, damage = restored(run)
+        assert damage == [f"{newest.path} has 10 replay rows and should have None"]
 
 
 def test_one_segment_is_in_memory_at_a_time(run, monkeypatch):
@@ -919,7 +923,9 @@ def test_a_checkpoint_of_another_network_is_refused(run, layers, said):
     with pytest.raises(UserError) as caught:
         other.checkpointer(run).restore_newest()
     path = run.checkpoints / "000000000014"
-    assert caught.value.message == f"The checkpoint {path} is of another network: {said}"
+    assert (
+        caught.value.message == f"The checkpoint {path} is of another run: in its network, {said}"
+    )
     assert_equal(other.values(), untouched)
     assert files(run) == before
 
@@ -928,7 +934,9 @@ def test_a_checkpoint_of_a_larger_network_is_refused(run):
     saved_at(run, 7)
     other = SmallRun((3,))
     untouched = other.values()
-    with pytest.raises(UserError, match=r"is of another network: 001 is there and not here\."):
+    with pytest.raises(
+        UserError, match=r"in its network, 001 is there and not here\."
+    ):
         other.checkpointer(run).restore_newest()
     assert_equal(other.values(), untouched)
 
@@ -937,7 +945,9 @@ def test_a_checkpoint_of_another_type_is_refused(run):
     saved_at(run, 7)
     other = SmallRun()
     other.q_network.variables[1] = tf.Variable(tf.zeros([2], tf.float64))
-    with pytest.raises(UserError, match="network: 001 is of type float32 there and float64 here"):
+    with pytest.raises(
+        UserError, match="001 is of type float32 there and float64 here"
+    ):
         other.checkpointer(run).restore_newest()
     assert other.env_steps == 0
 

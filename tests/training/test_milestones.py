@@ -245,10 +245,30 @@ def test_a_stop_in_an_evaluation_whose_checkpoint_is_missing_gives_it_another_tr
     assert happenings.counters[-1]["env_steps"] == 540
 
 
-def test_nothing_is_written_where_another_run_may_be_now() -> None:
-    happenings = Happenings(goes_on=True)
-    assert happenings.turn(50)
+@pytest.mark.parametrize("env_steps", [100, 200, 500])
+def test_a_directory_that_is_gone_ends_training(env_steps: int) -> None:
+    happenings = Happenings()
     happenings.full = {"directory"}
     with pytest.raises(FileNotFoundError, match="gone"):
-        happenings.turn(100)
+        happenings.turn(env_steps)
+    assert happenings.seen == []
+
+
+def test_training_that_goes_on_writes_nothing_where_another_run_may_be_now(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    happenings = Happenings(goes_on=True)
+    happenings.full = {"directory"}
+    # Rows go to files that are open since the start.
+    for env_steps in (100, 200, 500):
+        assert happenings.turn(env_steps)
+        assert happenings.seen == ["row"]
+    said = "".join(capsys.readouterr())
+    assert said.count("Could not write a checkpoint (gone: run); going on without") == 1
+    happenings.full.clear()
+    assert happenings.turn(600)
+    assert happenings.seen == ["checkpoint", "summary", "row"]
+    happenings.full = {"directory"}
+    with pytest.raises(FileNotFoundError, match="gone"):
+        happenings.turn(1000)
     assert happenings.seen == []
