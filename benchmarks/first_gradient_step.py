@@ -10,12 +10,19 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from benchmarks import processes
+from benchmarks.report import MeasurementError
 from dqn_breakout.run_directory import RunDirectory
 
 _LOOKS_EVERY_SECONDS = 0.01
+# Of the options, only a replay buffer that is too large makes `train.py` name this one.
+_TOO_LITTLE_MEMORY = "--ignore_memory"
 
 
-def seconds(gin_files: Sequence[str], gin_bindings: Sequence[str]) -> float:
+class TooLittleMemory(MeasurementError):
+    """This machine's memory is too small for the run's replay buffer."""
+
+
+def seconds(gin_files: Sequence[str], gin_bindings: Sequence[str], threads: int | None) -> float:
     """Starts a run in a new directory, waits for its first train steps, and ends it.
 
     The run writes a row after each turn of its loop; the time is that until a row with train steps
@@ -25,9 +32,11 @@ def seconds(gin_files: Sequence[str], gin_bindings: Sequence[str]) -> float:
     Args:
         gin_files: The run's gin files.
         gin_bindings: Its bindings.
+        threads: Processor cores that it may use; None for all.
 
     Raises:
-        MeasurementError: The run ended before.
+        TooLittleMemory: The run's replay buffer, of its full size, does not fit this machine.
+        MeasurementError: The run ended before for another reason.
     """
     with tempfile.TemporaryDirectory(prefix="first-gradient-step-") as folder:
         run = RunDirectory(folder)
@@ -36,11 +45,14 @@ def seconds(gin_files: Sequence[str], gin_bindings: Sequence[str]) -> float:
         command += [f"--gin_bindings={binding}" for binding in gin_bindings]
         command.append("--gin_bindings=train.log_period_env_steps=1")
         started = time.perf_counter()
-        process = processes.OwnProcess("train.py", command, talks=False)
+        process = processes.OwnProcess("train.py", command, talks=False, threads=threads)
         try:
             while not trains(run.metrics_jsonl):
                 if process.has_ended():
-                    raise process.ended()
+                    error = process.ended()
+                    if _TOO_LITTLE_MEMORY in error.message:
+                        raise TooLittleMemory(error.message)
+                    raise error
                 time.sleep(_LOOKS_EVERY_SECONDS)
             return time.perf_counter() - started
         finally:

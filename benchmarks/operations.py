@@ -51,11 +51,17 @@ def main(arguments: Sequence[str]) -> int:
     result = report.header("operations", settings)
 
     from dqn_breakout import config, experiment  # noqa: F401  (registers all that gin may name)
+    from dqn_breakout.environments.builder import create_environment
 
     config.parse(files, options.gin_bindings)
     contestant.use_tensorflow_threads(1)
+    with config.building():
+        environment = create_environment(1, "collection")
+    shape = tuple(environment.observation_spec().shape)
+    actions = int(environment.action_spec().maximum) + 1
+    environment.close()
     peak = _flops_per_second(_large_product(), calls=1)
-    rows = [_row(each, peak) for each in _operations()]
+    rows = [_row(each, peak) for each in operations(shape, actions)]
     train_step_ms = sum(row["train_step_ms"] for row in rows)
     result |= {
         "flops_per_second_of_one_thread": peak,
@@ -84,8 +90,13 @@ def main(arguments: Sequence[str]) -> int:
     return 0
 
 
-def _operations() -> Iterator[Operation]:
-    """The operations of one train step, its targets included."""
+def operations(observation_shape: tuple[int, int, int], actions: int) -> Iterator[Operation]:
+    """The operations of one train step of the configured network, its targets included.
+
+    Args:
+        observation_shape: `(height, width, channels)`.
+        actions: How many the agent chooses from: the units of the output layer.
+    """
     import tensorflow as tf
 
     from dqn_breakout import config
@@ -93,15 +104,15 @@ def _operations() -> Iterator[Operation]:
     batch = config.value("create_learner.batch_size")
     lanes = config.value("create_q_network.convolution_lanes", 1)
     samples = batch // lanes
-    size, channels = 84, 4
+    height, width, channels = observation_shape
     for place, (filters, kernel, stride) in enumerate(
         config.value("create_q_network.conv_layers"), 1
     ):
-        out = (size - kernel) // stride + 1
-        pictures = tf.random.stateless_uniform([samples, size, size, channels], (1, place))
+        out = (height - kernel) // stride + 1, (width - kernel) // stride + 1
+        pictures = tf.random.stateless_uniform([samples, height, width, channels], (1, place))
         weights = tf.random.stateless_uniform([kernel, kernel, channels, filters], (2, place))
-        gradient = tf.random.stateless_uniform([samples, out, out, filters], (3, place))
-        flops = 2 * samples * out * out * filters * kernel * kernel * channels
+        gradient = tf.random.stateless_uniform([samples, *out, filters], (3, place))
+        flops = 2 * samples * out[0] * out[1] * filters * kernel * kernel * channels
 
         # Bound at once: the loop goes on.
         def forward(x: Any = pictures, w: Any = weights, s: int = stride) -> Any:
@@ -130,10 +141,11 @@ def _operations() -> Iterator[Operation]:
         yield Operation(f"convolution {place}, gradient of weights", to_weights, flops, lanes)
         if place > 1:  # Nobody asks for the gradient of pixels.
             yield Operation(f"convolution {place}, gradient of input", to_pictures, flops, lanes)
-        size, channels = out, filters
+        (height, width), channels = out, filters
 
-    inputs = size * size * channels
-    for place, units in enumerate(config.value("create_q_network.dense_units"), 1):
+    inputs = height * width * channels
+    dense_layers = [*config.value("create_q_network.dense_units"), actions]
+    for place, units in enumerate(dense_layers, 1):
         values = tf.random.stateless_uniform([batch, inputs], (4, place))
         weights = tf.random.stateless_uniform([inputs, units], (5, place))
         gradient = tf.random.stateless_uniform([batch, units], (6, place))

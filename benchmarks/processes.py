@@ -6,6 +6,7 @@ A contestant is started once, prepares itself, and sleeps until it is told to ru
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import signal
@@ -18,6 +19,7 @@ from typing import Any
 
 import psutil
 
+from benchmarks import contestant
 from benchmarks.report import MeasurementError
 from dqn_breakout import words
 from dqn_breakout.errors import UserError
@@ -32,13 +34,16 @@ class OwnProcess:
     Ctrl-C reaches the benchmark alone, which then ends its children.
     """
 
-    def __init__(self, name: str, command: Sequence[str], *, talks: bool):
+    def __init__(
+        self, name: str, command: Sequence[str], *, talks: bool, threads: int | None = None
+    ):
         """Starts it.
 
         Args:
             name: What messages call it.
             command: Program and arguments; it runs in the repository's root.
             talks: Whether standard input and output are pipes; else there is nothing at either.
+            threads: Processor cores that it may use, where the system can tell it; None for all.
 
         Raises:
             MeasurementError: It cannot be started.
@@ -55,13 +60,13 @@ class OwnProcess:
                 stderr=self._words,
                 text=True,
                 start_new_session=True,
+                preexec_fn=functools.partial(contestant.use_threads, threads),
             )
         except OSError as error:
             self._words.close()
             raise MeasurementError(
                 f"{name} cannot be started ({error.strerror}: {command[0]})."
             ) from error
-        # Its children count as its own.
         self._seen = psutil.Process(self._process.pid)
 
     def __enter__(self) -> OwnProcess:
@@ -117,7 +122,10 @@ class OwnProcess:
         return MeasurementError(f"{self.name} {how}; its last words: {said}")
 
     def cpu_seconds(self) -> float:
-        """Processor time that it has used so far; 0 where it cannot be told."""
+        """Processor time that it has used so far, all threads; 0 where it cannot be told.
+
+        What processes of its own use is not in it: contestants start none.
+        """
         try:
             times = self._seen.cpu_times()
         except psutil.Error:

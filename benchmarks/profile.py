@@ -2,22 +2,38 @@
 
     python -m benchmarks.profile --output FILE.json
 
-Every part runs alone, as the training loop runs it, on a replay buffer filled at random. Because
-games are played beside training, wall times of parts do not add up; processor times do, those of
-all threads together. Times are for one train step and its `env_steps_per_train_step` environment
-steps.
+The training loop and then every part alone, in turn, several rounds; medians over rounds, so that a
+machine whose speed drifts is the same for all. Because games are played beside training, wall times
+of parts do not add up; processor times do, those of all threads together. Times are for one train
+step and its `env_steps_per_train_step` environment steps.
 
-Floors: a product of large fp32 matrices (peak FLOP/s) for whatever is arithmetic; ale-py alone for
-the environment; copying memory for the optimizer and the replay buffer, by the bytes that they must
-read and write. Replay and overhead have no other.
+- environment: one step of all games, random actions.
+- policy: action values, exploration and choice. policy, synchronised: the network copied to the one
+  that plays beside training; once a turn.
+- replay, writing: a turn's steps; where games are played beside training, staged and released.
+- replay, sampling: a group's transitions, both stacks of each.
+- targets: as the learner asks for them, for a batch or a group.
+- gradient: of a batch's mean Huber loss. It is written anew here: without the training step's
+  checks for divergence and ended games.
+- optimizer: one update, of copies of the weights.
+
+Overhead is the whole less all parts. It is what no part has (the drivers' and the learner's loops,
+the training step's checks and reported numbers, the copy to the target network, metrics, waiting)
+and what running together costs or saves: it is below 0 where the parts, called one by one from
+Python, cost more than inside the loop.
+
+Floors are processor time too: a product of large fp32 matrices for whatever is arithmetic; ale-py
+alone for the environment; copying memory for the rest, by the bytes that it must read and write.
+Each is the best of all rounds. Overhead has none.
 """
 
 from __future__ import annotations
 
+import itertools
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -25,13 +41,32 @@ from benchmarks import machine_speed, report, rounds
 from benchmarks.this_project import first_layer_flops
 
 _ROUNDS = 5
+# Of a part in each round.
+_CALLS = 20
+_EMULATOR_SECONDS = 1.0
 # An optimizer step reads gradient, weight and both running means, and writes the last three.
 _OPTIMIZER_PASSES = 7
 
 
+class Part(NamedTuple):
+    """A part of a training iteration.
+
+    Attributes:
+        name: In the table.
+        call: Does it once.
+        train_steps: How many train steps one call is for.
+    """
+
+    name: str
+    call: Callable[[], Any]
+    train_steps: float
+
+
 def main(arguments: Sequence[str]) -> int:
     """Profiles one configuration; see the module."""
-    parser = report.ArgumentParser(prog="python -m benchmarks.profile", description=__doc__)
+    parser = report.ArgumentParser(
+        prog="python -m benchmarks.profile", description=__doc__.partition("\n")[0]
+    )
     parser.add_argument("--gin_file", action="append", help="as of train.py; default: breakout.gin")
     parser.add_argument("--gin_bindings", action="append", default=[], help="as of train.py")
     parser.add_argument(
@@ -59,114 +94,165 @@ def main(arguments: Sequence[str]) -> int:
     while (env_steps := parts.metrics.env_steps) < parts.collector.random_fill_env_steps:
         parts.collector.fill(env_steps)
 
-    whole = _iteration(parts, options.seconds)
-    # After it: the same gradient applied a hundred times leaves no network worth training.
-    rows = _profile(parts)
-    spent = sum(row["processor_ms"] for row in rows)
-    overhead = {"part": "overhead: loops, threads, waiting", "wall_ms": None, "floor_ms": None}
-    rows.append({**overhead, "processor_ms": whole["processor_ms"] - spent})
-    result |= {"parts": rows, "iteration": whole, "machine_speed": _machine(parts)}
-    _add_floors(rows, parts, result["machine_speed"])
-    whole["floor_ms"] = sum(row["floor_ms"] or 0 for row in rows)
+    result |= measure(parts, options.seconds)
     report.write(options.output, result)
-    _show(rows, whole, result["machine_speed"])
+    _show(result)
     return 0
 
 
-def _profile(parts: Any) -> list[dict[str, Any]]:
-    """Times each part alone."""
+def measure(parts: Any, seconds: float) -> dict[str, Any]:
+    """Times whole iterations and each part, round by round.
+
+    Args:
+        parts: An `experiment.Experiment` whose random fill is over.
+        seconds: Of whole iterations, over all rounds.
+
+    Returns:
+        `parts` and `iteration`, in ms for one train step, and `machine_speed`.
+    """
+    from dqn_breakout.training.loop import iterations
+
+    turns = iterations(parts.collector, parts.learner, lambda: parts.metrics.env_steps, 10**9)
+    for _ in range(3):
+        next(turns)
+    each_part = _parts(parts)
+    for part in each_part:
+        part.call()
+    wholes, machines = [], []
+    alone: dict[str, list[dict[str, float]]] = {part.name: [] for part in each_part}
+    for _ in range(_ROUNDS):
+        # The games went on without the collector.
+        parts.collector.time_step = parts.environment.current_time_step()
+        wholes.append(_iteration(parts, turns, seconds / _ROUNDS))
+        for part in each_part:
+            alone[part.name].append(_timed(part))
+        machines.append(_machine(parts.environment.batch_size))
+    whole = _medians(wholes)
+    rows: list[dict[str, Any]] = [
+        {"part": name, **_medians(measured)} for name, measured in alone.items()
+    ]
+    rest = [
+        taken["processor_ms"] - sum(measured[number]["processor_ms"] for measured in alone.values())
+        for number, taken in enumerate(wholes)
+    ]
+    rows.append({"part": "overhead", "wall_ms": None, "processor_ms": float(np.median(rest))})
+    machine = {
+        name: min(each[name] for each in machines)
+        if name == "emulator_processor_seconds_per_env_step"
+        else max(each[name] for each in machines)
+        for name in machines[0]
+    }
+    _add_floors(rows, parts, machine)
+    whole["floor_ms"] = sum(row["floor_ms"] or 0 for row in rows)
+    return {"parts": rows, "iteration": whole, "machine_speed": machine}
+
+
+def _parts(parts: Any) -> list[Part]:
+    """Every part; see the module."""
     import tensorflow as tf
+    from tf_agents.trajectories import trajectory as trajectory_lib
+
+    from dqn_breakout.agents.rmsprop import create_optimizer
+    from dqn_breakout.collection.staging import Staging
 
     learner, agent, environment = parts.learner, parts.agent, parts.environment
-    group = learner.batch_size * learner.train_steps_per_group
-    env_steps = learner.env_steps_per_train_step
-    all_games = environment.batch_size / env_steps  # Train steps that one step of all games is for.
-    time_step = environment.current_time_step()
-    actions = tf.zeros([environment.batch_size], tf.int32)
-    observation = tf.constant(time_step.observation)
+    collector, replay_buffer = parts.collector, parts.replay_buffer
+    number = environment.batch_size
+    policy = agent.collect_policy.detached() if collector.overlapped else agent.collect_policy
+    # Train steps that one step of all games is for, and those of a turn.
+    all_games = number / learner.env_steps_per_train_step
+    steps_of_turn = _steps_of_turn(parts)
+    turn = steps_of_turn * all_games
 
-    step_games = tf.function(lambda: environment.step(actions).reward, autograph=False)
-    act = tf.function(lambda: tf.argmax(agent.q_network(observation)[0], axis=-1), autograph=False)
-    sample = tf.function(lambda: parts.replay_buffer.sample_transitions(group)[1], autograph=False)
-    transitions = parts.replay_buffer.sample_transitions(group)
+    count = int(environment.action_spec().maximum) + 1
+    drawn = tf.random.stateless_uniform([1000, number], (1, 2), 0, count, tf.int32)
+    actions = itertools.cycle(tf.unstack(drawn))
+    step = tf.function(lambda action: environment.step(action).observation, autograph=False)
+    time_step = environment.current_time_step()
+    act = tf.function(lambda: policy.action(time_step).action, autograph=False)
+
+    policy_step = policy.action(time_step)
+    trajectory = trajectory_lib.from_transition(
+        time_step, policy_step, environment.step(policy_step.action)
+    )
+    add_batch = replay_buffer.add_batch
+    if collector.overlapped:
+        staging = Staging(agent.collect_data_spec, number, steps_of_turn, add_batch)
+        add_batch = staging.add_batch
+
+    @tf.function(autograph=False)
+    def write() -> None:
+        for _ in range(steps_of_turn):
+            add_batch(trajectory)
+        if collector.overlapped:
+            staging.release()
+
+    group = learner.batch_size * learner.train_steps_per_group
+    sample = tf.function(lambda: replay_buffer.sample_transitions(group), autograph=False)
+    transitions = sample()
     train_steps_of_pass = 1 if learner.targets_ahead else learner.train_steps_per_group
     next_time_steps = tf.nest.map_structure(
         lambda values: values[: learner.batch_size * train_steps_of_pass],
         transitions.next_time_steps,
     )
     targets = tf.function(lambda: agent.td_targets(next_time_steps), autograph=False)
-    batch, batch_actions = tf.nest.map_structure(
-        lambda values: values[: learner.batch_size], transitions[:2]
-    )
+    observation = transitions.time_steps.observation[: learner.batch_size]
+    taken = transitions.actions[: learner.batch_size]
     batch_targets = targets()[: learner.batch_size]
-    variables = agent.q_network.trainable_weights
-
-    def loss() -> tf.Tensor:
-        values = agent.q_network(batch.observation, training=True)[0]
-        chosen = tf.gather(values, batch_actions, batch_dims=1)
-        return tf.reduce_mean(tf.keras.losses.huber(batch_targets[:, None], chosen[:, None]))
+    weights = agent.q_network.trainable_weights
 
     @tf.function(autograph=False)
     def gradient() -> list[tf.Tensor]:
         with tf.GradientTape() as tape:
-            value = loss()
-        return tape.gradient(value, variables)
+            values = tf.gather(agent.q_network(observation, training=True)[0], taken, batch_dims=1)
+            loss = tf.reduce_mean(tf.keras.losses.huber(batch_targets[:, None], values[:, None]))
+        return tape.gradient(loss, weights)
 
     gradients = gradient()
+    # The same gradient a hundred times leaves no network worth training.
+    copies = [tf.Variable(each) for each in weights]
+    optimizer = create_optimizer()
 
     @tf.function(autograph=False)
     def update() -> None:
-        agent._optimizer.apply_gradients(zip(gradients, variables, strict=True))
+        optimizer.apply_gradients(zip(gradients, copies, strict=True))
 
-    trajectory = tf.nest.map_structure(
-        lambda spec: tf.zeros([environment.batch_size, *spec.shape], spec.dtype),
-        agent.collect_data_spec,
-    )
-
-    @tf.function(autograph=False)
-    def store() -> None:
-        parts.replay_buffer.add_batch(trajectory)
-
-    return [
-        _timed("environment", step_games, all_games, 20),
-        _timed("policy", act, all_games, 20),
-        _timed("replay: write", store, all_games, 20),
-        _timed("replay: sample", sample, learner.train_steps_per_group, 20),
-        _timed("targets", targets, train_steps_of_pass, 10),
-        _timed("gradient", gradient, 1, 20),
-        _timed("optimizer", update, 1, 20),
+    found = [
+        Part("environment", lambda: step(next(actions)), all_games),
+        Part("policy", act, all_games),
+        Part("replay, writing", write, turn),
+        Part("replay, sampling", sample, learner.train_steps_per_group),
+        Part("targets", targets, train_steps_of_pass),
+        Part("gradient", gradient, 1),
+        Part("optimizer", update, 1),
     ]
+    if collector.overlapped:
+        found.insert(2, Part("policy, synchronised", policy.synchronise, turn))
+    return found
 
 
-def _timed(part: str, call: Callable[[], Any], train_steps: float, times: int) -> dict[str, Any]:
-    """The median of several rounds of calls, each of which is for `train_steps` train steps."""
-    call()
-    walls, processor = [], []
-    for _ in range(_ROUNDS):
-        wall, cpu = time.perf_counter(), time.process_time()
-        for _ in range(times):
-            call()
-        walls.append(time.perf_counter() - wall)
-        processor.append(time.process_time() - cpu)
-    scale = 1e3 / times / train_steps
-    return {
-        "part": part,
-        "wall_ms": float(np.median(walls)) * scale,
-        "processor_ms": float(np.median(processor)) * scale,
-    }
+def _steps_of_turn(parts: Any) -> int:
+    """How often all games are stepped between two moments of training."""
+    return -(-parts.collector.env_steps_per_iteration // parts.environment.batch_size)
 
 
-def _iteration(parts: Any, seconds: float) -> dict[str, Any]:
+def _timed(part: Part) -> dict[str, float]:
+    """A part's time for one train step."""
+    wall, processor = time.perf_counter(), time.process_time()
+    for _ in range(_CALLS):
+        part.call()
+    wall, processor = time.perf_counter() - wall, time.process_time() - processor
+    scale = 1e3 / _CALLS / part.train_steps
+    return {"wall_ms": wall * scale, "processor_ms": processor * scale}
+
+
+def _iteration(parts: Any, turns: Iterator[Any], seconds: float) -> dict[str, float]:
     """Times the training loop itself, for at least `seconds`."""
-    from dqn_breakout.training.loop import iterations
-
-    turns = iterations(parts.collector, parts.learner, lambda: parts.metrics.env_steps, 10**9)
-    for _ in range(3):
-        next(turns)
+    next(turns)
     before, started = parts.metrics.env_steps, time.perf_counter()
     processor = time.process_time()
     trained = 0
-    while (wall := time.perf_counter() - started) < seconds:
+    while (wall := time.perf_counter() - started) < seconds or not trained:
         trained += next(turns).train_steps_taken
     processor = time.process_time() - processor
     return {
@@ -177,30 +263,31 @@ def _iteration(parts: Any, seconds: float) -> dict[str, Any]:
     }
 
 
-def _machine(parts: Any) -> dict[str, float]:
+def _medians(measured: Sequence[dict[str, float]]) -> dict[str, Any]:
+    return {name: float(np.median([each[name] for each in measured])) for name in measured[0]}
+
+
+def _machine(num_environments: int) -> dict[str, float]:
     """What the machine does at most; see the module."""
     source = np.ones(2**26, np.uint8)
     target = np.empty_like(source)
     best = float("inf")
     for _ in range(10):
-        started = time.perf_counter()
+        started = time.process_time()
         np.copyto(target, source)
-        best = min(best, time.perf_counter() - started)
-    emulator = machine_speed.emulator_env_steps_per_second(parts.environment.batch_size, None, 1)
-    import tensorflow as tf
-
-    threads = tf.config.threading.get_intra_op_parallelism_threads()
-    peak = machine_speed.matrix_product_flops_per_second()["flops_per_second"]
+        best = min(best, time.process_time() - started)
+    emulator = machine_speed.emulator(num_environments, None, 1, _EMULATOR_SECONDS)
+    product = machine_speed.matrix_product_flops_per_second()
     return {
-        "flops_per_second_of_one_thread": peak / max(threads, 1),
+        "flops_per_second_of_one_thread": product["flops_per_processor_second"],
         "emulator_env_steps_per_second": emulator["env_steps_per_second"],
+        "emulator_processor_seconds_per_env_step": emulator["processor_seconds_per_env_step"],
         "copied_bytes_per_second": 2 * source.size / best,
     }
 
 
 def _add_floors(rows: list[dict[str, Any]], parts: Any, machine: dict[str, float]) -> None:
     """Adds to each part the least processor time of one train step, in ms."""
-    from dqn_breakout import provenance
     from dqn_breakout.networks.nature_cnn import forward_flops
 
     height, width, channels = parts.environment.observation_spec().shape
@@ -211,14 +298,13 @@ def _add_floors(rows: list[dict[str, Any]], parts: Any, machine: dict[str, float
     flops = 1e3 / machine["flops_per_second_of_one_thread"]
     memory = 1e3 / machine["copied_bytes_per_second"]
     picture = height * width
+    turn = _steps_of_turn(parts) * parts.environment.batch_size / env_steps
     floors = {
-        "environment": 1e3
-        * provenance.usable_cores()
-        * env_steps
-        / machine["emulator_env_steps_per_second"],
+        "environment": 1e3 * env_steps * machine["emulator_processor_seconds_per_env_step"],
         "policy": env_steps * forward * flops,
-        "replay: write": 2 * env_steps * picture * memory,
-        "replay: sample": 2 * batch * 2 * channels * picture * memory,
+        "policy, synchronised": 2 * 4 * weights / turn * memory,
+        "replay, writing": 2 * env_steps * picture * memory,
+        "replay, sampling": 2 * batch * 2 * channels * picture * memory,
         "targets": batch * forward * flops,
         "gradient": batch * (rounds.flops_per_sample(forward, first_layer) - forward) * flops,
         "optimizer": _OPTIMIZER_PASSES * 4 * weights * memory,
@@ -227,7 +313,9 @@ def _add_floors(rows: list[dict[str, Any]], parts: Any, machine: dict[str, float
         row["floor_ms"] = floors.get(row["part"])
 
 
-def _show(rows: list[dict[str, Any]], whole: dict[str, Any], machine: dict[str, float]) -> None:
+def _show(result: dict[str, Any]) -> None:
+    rows, whole, machine = result["parts"], result["iteration"], result["machine_speed"]
+
     def cells(name: str, row: dict[str, Any]) -> list[str | None]:
         def shown(key: str) -> str | None:
             return None if row.get(key) is None else f"{row[key]:.2f}"
@@ -248,6 +336,11 @@ def _show(rows: list[dict[str, Any]], whole: dict[str, Any], machine: dict[str, 
         f"{machine['copied_bytes_per_second'] / 1e9:.0f} GB/s copied; emulator alone: "
         f"{machine['emulator_env_steps_per_second']:.0f} steps/s"
     )
+    if rows[-1]["processor_ms"] < 0:
+        print(
+            "The overhead is below 0: called one by one, the parts cost more than inside the loop. "
+            "Differences as small as that mean nothing here."
+        )
 
 
 if __name__ == "__main__":

@@ -10,6 +10,9 @@ from benchmarks.report import MeasurementError, median_of_ratios
 
 OURS = "dqn_breakout"
 
+# Above a peer's one step too many in each of many rounds, below what a ratio of speeds shows.
+_TOLERATED_SHARE = 0.005
+
 FLOOR_FORMULA = (
     "share = updates_per_second * batch_size * flops_per_sample / matrix_product_flops_per_second; "
     "flops_per_sample = 4 * forward_flops - first_layer_flops: the target network forward, the "
@@ -66,17 +69,18 @@ def check_update_ratio(
 
     Args:
         contestant: Its name.
-        env_steps: Environment steps of the timed part.
-        updates: Gradient updates of the timed part.
+        env_steps: Environment steps of the timed part, or of all timed parts together.
+        updates: Gradient updates of the same.
         env_steps_per_update: The ratio that was asked for.
         env_steps_per_iteration: Environment steps between two moments of training; the updates may
-            be off by as many as these make, for a part may begin and end anywhere between two.
+            be off by as many as these make, for a part may begin and end anywhere between two. Of
+            many updates, 0.5 % are allowed.
 
     Raises:
         MeasurementError: It trained more or less often, or took no step at all.
     """
     due = env_steps / env_steps_per_update
-    tolerance = max(1.0, env_steps_per_iteration / env_steps_per_update)
+    tolerance = max(1.0, env_steps_per_iteration / env_steps_per_update, _TOLERATED_SHARE * due)
     if env_steps <= 0 or updates <= 0 or abs(updates - due) > tolerance:
         raise MeasurementError(
             f"{contestant} took {updates:,} updates in {env_steps:,} environment steps, but one "

@@ -1,4 +1,9 @@
-"""This project as a contestant: a gin file's experiment, driven as `experiment.train` drives it."""
+"""This project as a contestant: a gin file's experiment and its training loop, without a run.
+
+What `experiment.train` does between turns is left out, as peers are timed without theirs: files
+(metrics, checkpoints and the rows written ahead for them, TensorBoard), console lines, evaluations,
+signals. The numbers of a row are computed as often as in a run, and dropped.
+"""
 
 from __future__ import annotations
 

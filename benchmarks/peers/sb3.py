@@ -1,8 +1,14 @@
 """Stable-Baselines3's DQN on PyTorch's CPU build, with its own Atari wrappers.
 
 Runs in the peers' environment (`make bench` makes it). Settings as in RL Baselines3 Zoo for Atari,
-but for batch, ratio and replay size, which all contestants share, and epsilon, which is the final
-one from the start: with a high epsilon most actions need no forward pass.
+but for these:
+
+- batch, ratio, replay size and random fill, which all contestants share;
+- epsilon, the final one from the start: with a high epsilon most actions need no forward pass;
+- `target_update_interval`, 8,000 environment steps, as often as the other contestants copy (the Zoo
+  has had 10,000 and 1,000): a copy is a small part of a second;
+- `optimize_memory_usage`, which the Zoo leaves off: observations are stored once instead of twice,
+  as they must be for a million transitions to fit a common machine.
 """
 
 from __future__ import annotations

@@ -6,13 +6,12 @@ import contextlib
 import json
 import sys
 import textwrap
-from pathlib import Path
 from typing import Any
 
 import psutil
 import pytest
 
-from benchmarks import first_gradient_step, processes
+from benchmarks import processes
 from benchmarks.report import MeasurementError
 from dqn_breakout.errors import UserError
 
@@ -91,12 +90,3 @@ def test_an_error_in_the_benchmark_ends_its_children() -> None:
 def test_a_program_that_is_not_there() -> None:
     with pytest.raises(MeasurementError, match="sb3 cannot be started"):
         processes.start("sb3", "/nowhere/python", "benchmarks.peers.sb3", {})
-
-
-def test_the_first_gradient_step_is_read_from_whole_lines(tmp_path: Path) -> None:
-    rows = tmp_path / "metrics.jsonl"
-    assert not first_gradient_step.trains(rows)
-    rows.write_text('{"train_steps": 0}\n{"train_steps": 16')
-    assert not first_gradient_step.trains(rows)
-    rows.write_text('{"train_steps": 0}\n{"train_steps": 16}\n')
-    assert first_gradient_step.trains(rows)

@@ -49,6 +49,14 @@ def test_more_than_that_is_refused(env_steps: int, updates: int, per_iteration: 
         rounds.check_update_ratio("sb3", env_steps, updates, 4, per_iteration)
 
 
+def test_what_one_round_allows_does_not_add_up() -> None:
+    rounds.check_update_ratio("ours", 3200, 784, 4, 64)
+    with pytest.raises(MeasurementError, match="ours took 2,352 updates in 9,600 "):
+        rounds.check_update_ratio("ours", 3 * 3200, 3 * 784, 4, 64)
+    # A step too many in each round is no other ratio.
+    rounds.check_update_ratio("sb3", 24 * 2161, 24 * 540, 4, 4)
+
+
 def test_the_floor_of_the_papers_network() -> None:
     # Four actions; each layer's multiply-adds, by hand.
     first = 2 * 20 * 20 * 32 * (8 * 8 * 4)

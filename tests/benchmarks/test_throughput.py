@@ -2,10 +2,11 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from benchmarks import throughput
+from benchmarks import rounds, throughput
 from dqn_breakout.errors import UserError
 
 
@@ -53,6 +54,36 @@ def test_all_play_and_train_by_the_same_numbers() -> None:
     assert "create_learner.env_steps_per_train_step = 2" in bindings
     assert "create_environment.sticky_action_probability = 0.0" in bindings
     assert bindings[-1] == "a.b = 1", "the user's binding wins"
+
+
+@pytest.mark.parametrize(
+    ("shares", "counts"),
+    [
+        ([0.01], [True]),
+        ([0.20, 0.04], [False, True]),
+        ([0.20, 0.10, 0.30], [False, True, False]),
+    ],
+)
+def test_a_round_beside_other_work_is_taken_again(
+    shares: list[float], counts: list[bool], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    left = [*shares]
+
+    def taken(*_: Any) -> dict[str, Any]:
+        return {
+            "env_steps": 400,
+            "updates": 100,
+            "env_steps_per_second": 1.0,
+            "others_processor_share": left.pop(0),
+        }
+
+    monkeypatch.setattr(throughput, "_round", taken)
+    options = throughput._options(["--rounds=1", "--peers=none"])
+    facts = {rounds.OURS: {"env_steps_per_iteration": 4}}
+    measured = throughput._run_rounds(options, {rounds.OURS: None}, facts, None, 1)  # type: ignore
+    assert [each["others_processor_share"] for each in measured] == shares
+    assert [each["counts"] for each in measured] == counts
+    assert not left
 
 
 def test_the_curve_runs_this_project_alone() -> None:
