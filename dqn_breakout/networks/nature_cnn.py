@@ -31,10 +31,15 @@ class LanedQNetwork(q_network_lib.QNetwork):
     """A `QNetwork` that takes parts of a batch through its convolutions side by side.
 
     TensorFlow shares each operation's work among its threads and waits for all of them before the
-    next. On so small a network the waiting takes a fifth of the time. A lane needs none of it: it
-    takes its part of the batch through all convolutions, and back in a gradient, on one thread.
-    The dense layers, which have nearly all of the weights, take the whole batch. What comes out
-    differs by rounding alone.
+    next. On so small a network the waiting takes a fifth of the time. A lane takes its part of the
+    batch through all convolutions, and back in a gradient, without waiting for the others. With as
+    many processors as lanes it does so on one thread; with more, each of its operations still is
+    shared among some of them (`threads.share`), and waits for those. The dense layers, which have
+    nearly all of the weights, take the whole batch. What comes out differs by rounding alone.
+
+    A graph for batches of any size, such as one that TF-Agents' `PolicySaver` exports, has no size
+    to split when it is traced: there a batch takes one lane, which is correct and only slower. The
+    graphs of training, collection and evaluation know their sizes.
     """
 
     def __init__(self, *, convolution_lanes: int, **arguments: Any):
@@ -49,7 +54,7 @@ class LanedQNetwork(q_network_lib.QNetwork):
         network_state: Any = (),
         training: bool = False,
     ) -> tuple[tf.Tensor, Any]:
-        """See QNetwork.call; batches of unknown size go through as one."""
+        """See QNetwork.call; a batch of unknown size takes one lane (see the class)."""
         batch_size = observation.shape[0]
         if self._convolution_lanes == 1 or batch_size is None:
             return super().call(observation, step_type, network_state, training)
@@ -81,7 +86,7 @@ def create_q_network(
     *,
     conv_layers: Sequence[tuple[int, int, int]] = gin.REQUIRED,
     dense_units: Sequence[int] = gin.REQUIRED,
-    convolution_lanes: int = 1,
+    convolution_lanes: int = gin.REQUIRED,
 ) -> LanedQNetwork:
     """Builds a TF-Agents `QNetwork`: pixels scaled, convolutions, dense layers, linear outputs.
 

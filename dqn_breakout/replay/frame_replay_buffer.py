@@ -97,9 +97,10 @@ class FrameReplayBuffer(tf_uniform_replay_buffer.TFUniformReplayBuffer):
     """TFUniformReplayBuffer at a quarter of the memory.
 
     A trajectory's observation is a stack of four frames, of which three were stored before. Only
-    the newest is kept: 7 kB a step instead of 28 kB. `get_next` and `as_dataset` gather the five
-    frames around a transition and rebuild both stacks, by the rule of `FrameStack4`: never across
-    a game's start.
+    the newest is kept: 7 kB a step instead of 28 kB. `sample_transitions`, which the learner calls,
+    gathers the five frames around a transition and rebuilds both stacks, by the rule of
+    `FrameStack4`: never across a game's start. `get_next` and `as_dataset` give the same samples as
+    TF-Agents' trajectories.
 
     Sampling is uniform over the stored transitions and counted: sample number n of a seed is always
     the same choice of positions. There is no hidden random state.

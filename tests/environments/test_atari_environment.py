@@ -6,10 +6,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+import tensorflow as tf
 from tf_agents.environments.py_environment import PyEnvironment
+from tf_agents.trajectories import policy_step, trajectory
 from tf_agents.trajectories import time_step as ts
 
 from dqn_breakout import seeding
+from dqn_breakout.collection.metrics import CollectionMetrics
 from dqn_breakout.environments import atari_environment
 from dqn_breakout.environments.atari_environment import AtariEnvironment
 from dqn_breakout.environments.builder import create_environment
@@ -138,6 +141,67 @@ def test_every_game_of_a_batch_is_right_on_its_own() -> None:
             )
         actions = [int(action[place]) for action in together.actions]
         assert actions == [int(action[0]) for action in alone.actions]
+
+
+def test_vector_games_and_python_games_are_the_same_under_the_rules_in_every_game() -> None:
+    """Sixteen games of Breakout in which nobody but the environment presses FIRE.
+
+    Without opening no-ops, whose number the two kinds draw differently.
+    """
+    count, steps = 16, 240
+    environments = [
+        AtariEnvironment(
+            kind(
+                game="Breakout",
+                batch_size=count,
+                frame_skip=4,
+                noop_max=0,
+                sticky_action_probability=0.0,
+                max_episode_steps=27_000,
+            ),
+            0,
+            "collection",
+            terminal_on_life_loss=True,
+            fire_on_reset=True,
+        )
+        for kind in (VectorGames, PythonGames)
+    ]
+    metrics = [CollectionMetrics(count) for _ in environments]
+
+    @tf.function(autograph=False)
+    def observe(*steps: trajectory.Trajectory) -> None:
+        for step, each in zip(steps, metrics, strict=True):
+            for observer in each.observers:
+                observer(step)
+
+    rng = np.random.default_rng(0)
+    before = [environment.reset() for environment in environments]
+    _assert_same(*before)
+    lives_lost = ends = np.zeros(count, int)
+    for _ in range(steps):
+        action = rng.choice([NOOP, RIGHT, RIGHT + 1], count).astype(np.int32)
+        after = [environment.step(action) for environment in environments]
+        _assert_same(*after)
+        taken = policy_step.PolicyStep(action, (), ())
+        observe(
+            *(
+                tf.nest.map_structure(tf.constant, trajectory.from_transition(one, taken, other))
+                for one, other in zip(before, after, strict=True)
+            )
+        )
+        lives_lost = lives_lost + ((after[0].discount == 0) & ~after[0].is_last())
+        ends = ends + after[0].is_last()
+        before = after
+    # No ball is in play until FIRE is pressed, after each life again.
+    assert lives_lost.min() >= 2
+    assert (ends > 0).sum() > 8
+    ours, theirs = (each.variables() for each in metrics)
+    for name, variable in ours.items():
+        np.testing.assert_array_equal(variable, theirs[name], name)
+    assert metrics[0].episodes == ends.sum()
+    assert float(metrics[0].average_return or 0) > 0
+    for environment in environments:
+        environment.close()
 
 
 def test_specs() -> None:

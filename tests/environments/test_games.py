@@ -9,8 +9,10 @@ from typing import Any
 import ale_py
 import cv2
 import numpy as np
+import psutil
 import pytest
 
+from dqn_breakout import provenance
 from dqn_breakout.environments.games import Games, GamesStep
 from dqn_breakout.environments.python_games import PythonGames
 from dqn_breakout.environments.roms import rom_id
@@ -311,6 +313,17 @@ def test_python_games_show_the_screen_of_the_first_game(make: MakeGames) -> None
     for _ in range(10):
         games.step(np.array([2, 0]))  # Only the first game's paddle moves.
     assert not np.array_equal(games.render(), before)
+
+
+@pytest.mark.parametrize(("usable", "games", "threads"), [(1, 4, 1), (64, 1, 1)])
+def test_vector_games_have_a_thread_for_each_usable_core_and_none_without_a_game(
+    make: MakeGames, monkeypatch: pytest.MonkeyPatch, usable: int, games: int, threads: int
+) -> None:
+    monkeypatch.setattr(provenance, "usable_cores", lambda: usable)
+    process = psutil.Process()
+    before = process.num_threads()
+    make(VectorGames, "Pong", games)
+    assert process.num_threads() - before == threads
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -111,6 +111,12 @@ def test_lanes_change_nothing_but_rounding(lanes: int, batch: int) -> None:
     copy.create_variables()
     assert copy._convolution_lanes == lanes
 
+    @tf.function(input_signature=[tf.TensorSpec((None, 84, 84, 4), tf.uint8)])
+    def of_any_size(observation: tf.Tensor) -> tf.Tensor:
+        return several(observation)[0]
+
+    np.testing.assert_allclose(of_any_size(pictures), one(pictures)[0], rtol=1e-3, atol=1e-5)
+
 
 def test_weights_come_from_the_seed_alone() -> None:
     small: dict[str, Any] = {"spec": observation_spec(12, 12), "conv_layers": ((4, 3, 2),)}

@@ -8,11 +8,19 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from tf_agents.agents.data_converter import AsTransition, DataContext
+from tf_agents.trajectories import time_step as ts
 
+from dqn_breakout.agents import dqn_agent
+from dqn_breakout.agents.rmsprop import create_optimizer
 from dqn_breakout.errors import UserError
+from dqn_breakout.networks.nature_cnn import create_q_network
 from dqn_breakout.training.learner import Learner, create_learner
+from tests.recorded_play import Recording
+from tests.scripted_games import random_scripts
 from tests.two_states import (
     ACTION_SPEC,
+    ARGUMENTS,
+    OPTIMIZER,
     TIME_STEP_SPEC,
     create_two_state_agent,
     random_experience,
@@ -96,6 +104,69 @@ def test_grouped_train_steps_are_those_of_single_ones(group: int, targets_ahead:
             rtol=1e-5,
         )
     assert int(grouped.train_step_counter) == int(single.train_step_counter) == 28
+
+
+def create_picture_agent(recording: Recording, losses: tf.Variable) -> Any:
+    """An agent with a convolution, for `recording`'s frames, that keeps a group's losses."""
+    spec = recording.data_spec
+    time_step_spec = ts.time_step_spec(spec.observation)
+    network = create_q_network(
+        spec.observation,
+        spec.action,
+        3,
+        conv_layers=((4, 2, 1),),
+        dense_units=(8,),
+        convolution_lanes=1,
+    )
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(dqn_agent, "create_optimizer", lambda: create_optimizer(**OPTIMIZER))
+        arguments = {**ARGUMENTS, "target_update_period_train_steps": 8}
+        agent = dqn_agent.create_agent(
+            time_step_spec, spec.action, network, lambda: tf.constant(0), 7, **arguments
+        )
+    train_on_targets = agent.train_on_targets
+
+    def kept(*batch: Any) -> Any:
+        place = agent.train_step_counter % losses.shape[0]
+        info = train_on_targets(*batch)
+        losses.scatter_nd_update([[place]], [info.loss])
+        return info
+
+    agent.train_on_targets = kept
+    return agent
+
+
+@pytest.mark.parametrize("targets_ahead", [False, True])
+def test_a_group_on_the_replay_buffer_is_its_batches_one_after_another(targets_ahead: bool) -> None:
+    """One drawn sample: as a group, and as four slices, through a copy to the target network."""
+    recording = Recording([random_scripts(place, 60, longest=14) for place in range(3)])
+    buffer = recording.buffer(max_length=200)
+    recording.play(150, buffer)
+    group, size = 4, 8
+    losses = [tf.Variable(tf.zeros(group)) for _ in range(2)]
+    grouped, single = (create_picture_agent(recording, each) for each in losses)
+    counts = {**COUNTS, "batch_size": size, "train_steps_per_group": group}
+    trained = Learner(grouped, buffer, **counts, targets_ahead=targets_ahead)
+    initial = single.q_network.variables[0].numpy()
+    for number in range(3):
+        buffer.samples_drawn.assign(number)
+        sampled = buffer.sample_transitions(group * size)
+        buffer.samples_drawn.assign(number)
+        metrics = trained.train(group)
+        for place in range(group):
+            rows = slice(place * size, (place + 1) * size)
+            batch = tf.nest.map_structure(lambda values, rows=rows: values[rows], sampled)
+            single.train_on_targets(
+                batch.time_steps, batch.actions, single.td_targets(batch.next_time_steps)
+            )
+        assert np.unique(losses[1].numpy()).size == group
+        np.testing.assert_allclose(losses[0], losses[1], rtol=1e-4)
+        assert float(metrics.loss) == pytest.approx(np.mean(losses[1]), rel=1e-4)
+        for network in ("_q_network", "_target_q_network"):
+            variables, expected = (getattr(agent, network).variables for agent in (grouped, single))
+            for variable, other in zip(variables, expected, strict=True):
+                np.testing.assert_allclose(variable, other, rtol=1e-4, atol=1e-6)
+    assert np.abs(single.q_network.variables[0].numpy() - initial).max() > 0.05
 
 
 def test_one_call_or_many_are_the_same() -> None:

@@ -151,16 +151,50 @@ def test_leaving_the_loop_and_starting_it_again_changes_nothing(overlapped: bool
     assert weights_sha256(broken.agent.q_network.variables) == expected
 
 
-def test_overlapped_each_turn_trains_for_the_steps_of_the_turns_before() -> None:
-    parts = build(create_collector__overlapped=True)
-    before = 0
+@pytest.mark.parametrize(("environments", "per_iteration"), [(1, 16), (3, 16), (16, 64)])
+def test_overlapped_each_turn_trains_for_the_steps_of_the_turns_before(
+    environments: int, per_iteration: int
+) -> None:
+    """One train step for every 4 of them, counted exactly."""
+    parts = build(
+        create_environment__num_environments=environments,
+        create_collector__overlapped=True,
+        create_collector__env_steps_per_iteration=per_iteration,
+    )
+    taken = before = 0
     for iteration in run(parts, 400):
-        assert iteration.env_steps == parts.metrics.env_steps > before
+        taken += iteration.train_steps_taken
+        assert iteration.env_steps == parts.metrics.env_steps
+        if before >= FILL:
+            assert per_iteration <= iteration.env_steps - before < per_iteration + environments
         train_steps = int(parts.agent.train_step_counter)
-        assert train_steps == 4 * (max(before - FILL, 0) // 16)
+        assert train_steps == taken == 4 * (max(before - FILL, 0) // 16)
         assert int(parts.replay_buffer.samples_drawn) == train_steps // 4
-        assert parts.replay_buffer.rows_added * 3 >= iteration.env_steps
+        assert parts.replay_buffer.rows_added * environments >= iteration.env_steps
         before = iteration.env_steps
+    assert 400 <= before < 400 + per_iteration + environments
+    assert taken >= 4 * ((340 - per_iteration) // 16)
+
+
+@pytest.mark.parametrize("lanes", [1, 2])
+def test_the_graphs_that_play_and_train_take_lanes(lanes: int) -> None:
+    """Both know the size of their batches, without which a batch would take one lane."""
+    parts = build(
+        create_q_network__conv_layers=((2, 2, 1),), create_q_network__convolution_lanes=lanes
+    )
+    collector = parts.collector
+    playing = collector._collect.get_concrete_function(collector._current(), ())
+    assert convolutions(playing) == lanes
+    # The values and the targets of each of a group's four batches.
+    training = parts.learner._train.get_concrete_function(tf.constant(1))
+    assert convolutions(training) == 2 * 4 * lanes
+
+
+def convolutions(function: Any) -> int:
+    """Forward convolutions in a traced graph and in what it calls."""
+    graph = function.graph.as_graph_def()
+    nodes = [*graph.node, *(node for each in graph.library.function for node in each.node_def)]
+    return sum(node.op == "Conv2D" for node in nodes)
 
 
 @pytest.mark.parametrize("when", ["before", "after"])
