@@ -71,12 +71,14 @@ def run_all(
     work_dir: Path,
     *,
     counted: str | None = None,
+    longest: str | None = None,
 ) -> int:
     """Tries every case, says what came of it, and writes the results.
 
     Processes are forked for the cases before there is any thread; `try_one` may fork in its turn.
     What it raises is a fault of its case, and the others are tried all the same. `counted` is the
-    name of a number in what the cases tell; the sum of it is said at the end.
+    name of a number in what the cases tell; the sum of it is said at the end. `longest` is that of
+    a duration; the longest is said.
 
     Returns:
         The exit code: 0 where all held, 1 where something did not.
@@ -94,8 +96,15 @@ def run_all(
                 print(f"       {fault}", flush=True)
     failed = sum(bool(result.faults) for result in results)
     seconds = time.monotonic() - started
-    sums = {counted: sum(result.told.get(counted, 0) for result in results)} if counted else {}
-    told = "".join(f", {number} {what} in all" for what, number in sums.items())
+    totals = {}
+    told = ""
+    if counted is not None:
+        totals[counted] = sum(result.told.get(counted, 0) for result in results)
+        told += f", {totals[counted]} {counted} in all"
+    if longest is not None:
+        most = max((result.told.get(longest, 0.0) for result in results), default=0.0)
+        totals[f"longest {longest}"] = most
+        told += f", {most:.2f} {longest} at the longest"
     held = f"{len(results) - failed} of {len(results)} held"
     print(f"{name}: {held}{told}, in {seconds:.0f} s", flush=True)
     _write(
@@ -103,7 +112,7 @@ def run_all(
         {
             "name": name,
             "seconds": round(seconds, 1),
-            **sums,
+            **totals,
             "cases": [dataclasses.asdict(result) for result in results],
         },
     )

@@ -1,4 +1,4 @@
-"""Fills the disk at every write of a short run: the last checkpoint is sound, and the run goes on.
+"""Fills the disk at every write of a short run: what has a final name is whole; the run goes on.
 
     python -m tests.chaos.disk_full                  at operations of each kind that needs room
     python -m tests.chaos.disk_full --operation 27   at that one
@@ -6,8 +6,9 @@
     python -m tests.chaos.disk_full --tmpfs          a file system that is really full (needs root)
 
 From one operation on, each that needs room fails with "No space left on device", and half of what
-was to be written stands on the disk, as on a real one. Then there is room again, and the same
-command is given: it must end as a run that was left alone.
+was to be written stands on the disk, as on a real one. Each checkpoint must be sound then, and no
+file with a final name half-written. Then there is room again, and the same command is given: it
+must end as a run that was left alone.
 
 With `train.go_on_without_checkpoints` the disk stays full and the run goes on to its end. It says
 what is missing, once for each thing, and ends with an error if there is no room for the last
@@ -19,16 +20,23 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import io
+import json
 import os
 import re
 import shutil
 import subprocess
 import sys
+import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from dqn_breakout import checkpoint_files
+import lz4.frame
+import numpy as np
+
+from dqn_breakout import checkpoint_files, used_config
+from dqn_breakout.errors import UserError
 from dqn_breakout.run_directory import RunDirectory
 from tests.chaos import campaign, file_operations, run_outcome
 from tests.chaos.campaign import Result
@@ -58,14 +66,44 @@ def refused(ended_code: int, err: str) -> list[str]:
     return [*faults, *_of_no_file(err)]
 
 
-def unsound(run: RunDirectory) -> list[str]:
-    """What is wrong with the newest checkpoint, its replay segments and the half-written files."""
+def unsound(run: RunDirectory, path: str, work_dir: Path) -> list[str]:
+    """What is wrong with any file under a final name, before anything is mended.
+
+    TensorFlow writes TensorBoard's events piece by piece under their final names; all else is whole
+    or not there, and metrics.jsonl ends with a whole row.
+
+    Args:
+        run: A run that met a full disk.
+        path: Which of the two paths.
+        work_dir: Where the run lies that was left alone.
+    """
     faults = []
-    for path in checkpoint_files.checkpoints(run.checkpoints)[:1]:
+    for each in checkpoint_files.checkpoints(run.checkpoints):
         try:
-            checkpoint_files.open_checkpoint(path).verify(run.replay)
+            checkpoint_files.open_checkpoint(each).verify(run.replay)
         except checkpoint_files.DamagedCheckpoint as error:
-            faults.append(f"the last checkpoint is not sound: {error}")
+            faults.append(f"a checkpoint is not sound: {error}")
+    bindings = used_config.bindings(
+        RunDirectory(reference(path, work_dir)).config_gin.read_text()
+    ).keys()
+    for file in run.path.rglob("*"):
+        name = file.relative_to(run.path)
+        if any(part.startswith(".") for part in name.parts):
+            continue
+        try:
+            if file.suffix == ".json":
+                json.loads(file.read_text())
+            elif file == run.metrics_jsonl:
+                assert file.read_text()[-1:] in ("", "\n"), "the last row is cut short"
+                run_outcome.rows(run)
+            elif file == run.config_gin:
+                lacks = bindings - used_config.bindings(file.read_text()).keys()
+                assert not lacks, f"it lacks {sorted(lacks)}"
+            elif file.parent == run.replay:
+                # One that was written ahead is in no manifest yet.
+                np.load(io.BytesIO(lz4.frame.decompress(file.read_bytes())), allow_pickle=False)
+        except (AssertionError, UserError, RuntimeError, ValueError, zipfile.BadZipFile) as error:
+            faults.append(f"{name} is half-written: {error}")
     return faults
 
 
@@ -129,9 +167,13 @@ def at_operation(number: int, path: str, work_dir: Path, go_on: bool = False) ->
         prepare=file_operations.full_at(run.path, operation),
     ).wait()
     if go_on:
-        faults = [*went_on(run, ended.code, ended.err), *said_again(ended.err), *unsound(run)]
+        faults = [
+            *went_on(run, ended.code, ended.err),
+            *said_again(ended.err),
+            *unsound(run, path, work_dir),
+        ]
     else:
-        faults = [*refused(ended.code, ended.err), *unsound(run)]
+        faults = [*refused(ended.code, ended.err), *unsound(run, path, work_dir)]
     saved = checkpoint_files.checkpoints(run.checkpoints)
     told: dict[str, Any] = {"path": path, "at": _said(operation), "saved before": len(saved)}
     faults += _with_room_again(run, command, path, work_dir)
@@ -199,9 +241,9 @@ def on_tmpfs(case: tuple[str, str, str], path: str, work_dir: Path) -> Result:
         # What says what the run is of is not to be done without.
         begun = "DQN on Breakout" in ended.err
         if then != "stop" and begun:
-            faults = [*went_on(run, ended.code, ended.err), *unsound(run)]
+            faults = [*went_on(run, ended.code, ended.err), *unsound(run, path, work_dir)]
         else:
-            faults = [*refused(ended.code, ended.err), *unsound(run)]
+            faults = [*refused(ended.code, ended.err), *unsound(run, path, work_dir)]
         if then == "room" and begun:
             if ended.code == 0:
                 faults += ended_as_left_alone(run, path, work_dir)

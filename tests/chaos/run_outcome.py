@@ -12,8 +12,10 @@ from dqn_breakout.run_directory import RunDirectory
 
 # What a clock says differs from run to run.
 CLOCKS = {"env_steps_per_second", "wall_seconds", "checkpoint_seconds"}
-# Means since the last row: a row more, where a signal stopped the run, begins them anew.
+# Means since the last row: one that was not due, where a signal stopped the run, begins them anew.
 SINCE_LAST_ROW = {"loss", "mean_q", "gradient_norm"}
+# Far above any file of a tiny run.
+_LIMIT_BYTES = 2**24
 
 
 def rows(run: RunDirectory) -> list[dict[str, Any]]:
@@ -54,7 +56,7 @@ def outcome(run: RunDirectory, logs: bool = True) -> dict[str, Any]:
             for path in sorted(run.evaluations.glob("*.json"))
         }
     summary = json.loads(run.summary_json.read_text())
-    newest = checkpoint_files.open_newest(run.checkpoints)
+    newest = checkpoint_files.open_checkpoint(checkpoint_files.existing(run.checkpoints)[0])
     return {
         "summary": {name: value for name, value in summary.items() if name not in CLOCKS},
         "counters": {name: value for name, value in newest.counters.items() if name != "row"},
@@ -62,7 +64,9 @@ def outcome(run: RunDirectory, logs: bool = True) -> dict[str, Any]:
         "arrays": {
             f"{file}/{name}": _digest(values.tobytes())
             for file in sorted(newest.manifest["files"])
-            for name, values in sorted(newest.arrays(file.removesuffix(".npz")).items())
+            for name, values in sorted(
+                newest.arrays(file.removesuffix(".npz"), _LIMIT_BYTES).items()
+            )
         },
         "replay": _replay(run, newest),
     }
@@ -107,7 +111,7 @@ def _replay(run: RunDirectory, checkpoint: checkpoint_files.Checkpoint) -> dict[
     """A digest of each field over the newest rows; how they were cut into segments may differ."""
     import numpy as np
 
-    segments = [checkpoint.segment(run.replay, name) for name in checkpoint.segments]
+    segments = [checkpoint.segment(run.replay, name, _LIMIT_BYTES) for name in checkpoint.segments]
     fields = segments[0].keys() if segments else ()
     # Segments may reach further back.
     transitions = setting(run, "create_replay_buffer.capacity_transitions")

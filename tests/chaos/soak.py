@@ -6,13 +6,16 @@
 The smoke configuration without end: the real network, a small replay buffer that is soon full, and
 a checkpoint about twice a minute, with a replay segment written beside training before it. From
 the tenth minute to the end memory may grow by less than one per cent, and the number of open files
-and of files in the run directory not at all.
+and of files in the run directory not at all. What they take on disk is told beside: checkpoints and
+segments are bounded by the replay buffer, logs grow with the rows.
 """
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
+import os
 import shutil
 import signal
 import statistics
@@ -50,6 +53,8 @@ class Sample:
         open_files: Descriptors: files, pipes and the like.
         threads: Threads.
         files: Files in the run directory, but for what each evaluation adds on purpose.
+        disk_bytes: All that is in the run directory. Logs grow with the rows, and evaluations add
+            to it: for information.
     """
 
     minutes: float
@@ -58,22 +63,26 @@ class Sample:
     open_files: int
     threads: int
     files: int
+    disk_bytes: int
 
 
 def sample(process: psutil.Process, run: RunDirectory, minutes: float) -> Sample:
     """Looks at a process and its run directory."""
-    kept = [
-        path
-        for path in run.path.rglob("*")
-        if path.parent not in (run.evaluations, run.videos) and not path.name.endswith(".tmp")
-    ]
+    kept, disk_bytes = 0, 0
+    for folder, _, names in os.walk(run.path):  # It passes over folders that vanish meanwhile.
+        for path in (Path(folder, name) for name in names):
+            with contextlib.suppress(FileNotFoundError):
+                disk_bytes += path.stat().st_size
+                if path.parent not in (run.evaluations, run.videos) and path.suffix != ".tmp":
+                    kept += 1
     return Sample(
         minutes=round(minutes, 2),
         env_steps=_env_steps(run),
         memory_bytes=process.memory_info().rss,
         open_files=process.num_fds(),
         threads=process.num_threads(),
-        files=len(kept),
+        files=kept,
+        disk_bytes=disk_bytes,
     )
 
 
@@ -85,7 +94,7 @@ def watch(run: RunDirectory, minutes: float, every_seconds: float) -> tuple[list
     process = psutil.Process(life.pid)
     samples = []
     began = time.monotonic()
-    print("minutes    env steps   memory MB   open files   threads   files", flush=True)
+    print("minutes    env steps   memory MB   open files   threads   files   disk MB", flush=True)
     while (passed := (time.monotonic() - began) / 60) < minutes and life.running():
         time.sleep(min(every_seconds, max(0.0, minutes * 60 - passed * 60)))
         if not life.running():
@@ -94,7 +103,8 @@ def watch(run: RunDirectory, minutes: float, every_seconds: float) -> tuple[list
         samples.append(now)
         print(
             f"{now.minutes:7.1f} {now.env_steps:12,} {now.memory_bytes / 1e6:11.1f} "
-            f"{now.open_files:12} {now.threads:9} {now.files:7}",
+            f"{now.open_files:12} {now.threads:9} {now.files:7} "
+            f"{now.disk_bytes / 1e6:9.1f}",
             flush=True,
         )
     life.signal(signal.SIGTERM)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from dqn_breakout.run_directory import RunDirectory
 from tests.chaos import file_operations, run_outcome
@@ -74,7 +75,12 @@ def _listing(path: str, work_dir: Path) -> Path:
 
 
 def compare(
-    run: RunDirectory, path: str, work_dir: Path, *, stopped: bool = False, logs: bool = True
+    run: RunDirectory,
+    path: str,
+    work_dir: Path,
+    *,
+    stopped_at: int | None = None,
+    logs: bool = True,
 ) -> list[str]:
     """The ways in which a finished run differs from the one that was left alone; mostly none.
 
@@ -82,27 +88,31 @@ def compare(
         run: The finished run.
         path: Which of the two paths it is on.
         work_dir: Where the run lies that was left alone.
-        stopped: Signals stopped it: then there are more rows, and means begin anew after them.
+        stopped_at: Environment steps at which a signal stopped it. A row may be there that was not
+            due: then the means of the next row that was cover less than they would.
         logs: Whether the rows and the evaluations are compared too.
     """
     found = run_outcome.outcome(run, logs)
     expected = run_outcome.outcome(RunDirectory(reference(path, work_dir)), logs)
-    if stopped and logs:
-        steps = {row["env_steps"] for row in expected["rows"]}
-        for each in (found, expected):
-            each["rows"] = [
-                {
-                    name: value
-                    for name, value in row.items()
-                    if name not in run_outcome.SINCE_LAST_ROW
-                }
-                for row in each["rows"]
-                if row["env_steps"] in steps
-            ]
+    if stopped_at is not None and logs:
+        _even_out_stop(found, expected, stopped_at)
     return [
         *run_outcome.differences(found, expected),
         *(f"{left} was left" for left in run_outcome.half_written(run)),
     ]
+
+
+def _even_out_stop(found: dict[str, Any], expected: dict[str, Any], stopped_at: int) -> None:
+    """Leaves out of two outcomes the row of a stop, and what that changes in the row after it."""
+    due = [row["env_steps"] for row in expected["rows"]]
+    if stopped_at in due:
+        return
+    found["rows"] = [row for row in found["rows"] if row["env_steps"] != stopped_at]
+    next_due = next((step for step in due if step > stopped_at), None)
+    for row in (*found["rows"], *expected["rows"]):
+        if row["env_steps"] == next_due:
+            for name in run_outcome.SINCE_LAST_ROW:
+                del row[name]
 
 
 def weights(run: RunDirectory) -> str:
