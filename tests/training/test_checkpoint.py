@@ -934,9 +934,7 @@ def test_a_checkpoint_of_a_larger_network_is_refused(run):
     saved_at(run, 7)
     other = SmallRun((3,))
     untouched = other.values()
-    with pytest.raises(
-        UserError, match=r"in its network, 001 is there and not here\."
-    ):
+    with pytest.raises(UserError, match=r"in its network, 001 is there and not here\."):
         other.checkpointer(run).restore_newest()
     assert_equal(other.values(), untouched)
 
@@ -945,9 +943,7 @@ def test_a_checkpoint_of_another_type_is_refused(run):
     saved_at(run, 7)
     other = SmallRun()
     other.q_network.variables[1] = tf.Variable(tf.zeros([2], tf.float64))
-    with pytest.raises(
-        UserError, match="001 is of type float32 there and float64 here"
-    ):
+    with pytest.raises(UserError, match="001 is of type float32 there and float64 here"):
         other.checkpointer(run).restore_newest()
     assert other.env_steps == 0
 
