@@ -388,9 +388,11 @@ def _shown(result: dict[str, Any]) -> str:
     ]
     if "seconds_to_first_gradient_step" in result:
         first = result["seconds_to_first_gradient_step"]
+        fill = result["random_fill_env_steps_per_second"]
         lines += [
-            f"Random fill: {result['random_fill_env_steps_per_second']:,.0f} environment steps/s; "
-            f"the emulator alone: {result['emulator_env_steps_per_second']:,.0f}",
+            "Random fill: "
+            + ("too short to measure" if fill is None else f"{fill:,.0f} environment steps/s")
+            + f"; the emulator alone: {result['emulator_env_steps_per_second']:,.0f}",
             "From the command to the first gradient step: "
             + ("not measured, too little memory" if first is None else f"{first:.1f} s"),
         ]

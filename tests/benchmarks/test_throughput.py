@@ -86,6 +86,43 @@ def test_a_round_beside_other_work_is_taken_again(
     assert not left
 
 
+def test_the_table_shows_rounds_that_count_and_what_could_not_be_measured() -> None:
+    def taken(speed: float, others: float, counts: bool) -> dict[str, Any]:
+        return {
+            "contestant": rounds.OURS,
+            "env_steps_per_second": speed,
+            "others_processor_share": others,
+            "counts": counts,
+        }
+
+    shown = throughput._shown(
+        {
+            "machine": {"processor": "P", "cores": 2},
+            "settings": {
+                "threads": 2,
+                "batch_size": 32,
+                "env_steps_per_update": 4,
+                "rounds": 2,
+                "seconds": 30.0,
+            },
+            "env_steps_per_second": {rounds.OURS: 150.0},
+            "floor": {
+                "share": {rounds.OURS: 0.5},
+                "matrix_product_flops_per_second": 2e11,
+                "flops_per_sample": 68e6,
+            },
+            "rounds": [taken(90.0, 0.3, False), taken(100.0, 0.07, True), taken(200.0, 0.0, True)],
+            "seconds_to_first_gradient_step": None,
+            "random_fill_env_steps_per_second": None,
+            "emulator_env_steps_per_second": 2800.0,
+        }
+    )
+    assert "100 to 200" in shown
+    assert " 7%" in shown
+    assert "Random fill: too short to measure; the emulator alone: 2,800" in shown
+    assert "first gradient step: not measured, too little memory" in shown
+
+
 def test_the_curve_runs_this_project_alone() -> None:
     options = throughput._options(["--environments=1,16,1", f"--peers_python={os.devnull}"])
     contestants = throughput._contestants(options)
