@@ -60,8 +60,11 @@ def main(arguments: Sequence[str]) -> int:
     shape = tuple(environment.observation_spec().shape)
     actions = int(environment.action_spec().maximum) + 1
     environment.close()
-    peak = _flops_per_second(_large_product(), calls=1)
-    rows = [_row(each, peak) for each in operations(shape, actions)]
+    # What Python and TensorFlow take to call anything; in training, one call has many operations.
+    call_seconds = _processor_seconds(_nothing(), _CALLS)
+    product = _large_product()
+    peak = product.flops / (_processor_seconds(product.call, 1) - call_seconds)
+    rows = [_row(each, call_seconds, peak) for each in operations(shape, actions)]
     train_step_ms = sum(row["train_step_ms"] for row in rows)
     result |= {
         "flops_per_second_of_one_thread": peak,
@@ -166,6 +169,13 @@ def operations(observation_shape: tuple[int, int, int], actions: int) -> Iterato
         inputs = units
 
 
+def _nothing() -> Callable[[], Any]:
+    import tensorflow as tf
+
+    value = tf.zeros([])
+    return lambda: tf.identity(value)
+
+
 def _large_product() -> Operation:
     import tensorflow as tf
 
@@ -174,29 +184,30 @@ def _large_product() -> Operation:
     return Operation("large product", lambda: tf.matmul(matrix, matrix), 2 * size**3, 1)
 
 
-def _row(operation: Operation, peak: float) -> dict[str, Any]:
-    speed = _flops_per_second(operation, _CALLS)
+def _row(operation: Operation, call_seconds: float, peak: float) -> dict[str, Any]:
+    seconds = _processor_seconds(operation.call, _CALLS) - call_seconds
+    speed = operation.flops / seconds
     return {
         "operation": operation.name,
         "flops_per_second": speed,
         "share_of_peak": speed / peak,
-        "train_step_ms": 1e3 * operation.flops / speed * operation.calls,
+        "train_step_ms": 1e3 * seconds * operation.calls,
     }
 
 
-def _flops_per_second(operation: Operation, calls: int) -> float:
-    """The median of several rounds, by the processor's time: others may be at work too."""
+def _processor_seconds(call: Callable[[], Any], calls: int) -> float:
+    """Of one call, the median of several rounds; a processor's time, since others may be at work."""
     import tensorflow as tf
 
-    compute = tf.function(operation.call, autograph=False)
+    compute = tf.function(call, autograph=False)
     compute()
-    speeds = []
+    rounds = []
     for _ in range(_ROUNDS):
         started = time.process_time()
         for _ in range(calls):
             compute()
-        speeds.append(calls * operation.flops / (time.process_time() - started))
-    return float(np.median(speeds))
+        rounds.append((time.process_time() - started) / calls)
+    return float(np.median(rounds))
 
 
 if __name__ == "__main__":

@@ -10,6 +10,9 @@ speed between checkpoints, by both processes' times without the pauses; and how 
 still for a checkpoint, which comes more often here. How long hardly depends on how often: all but
 the last few thousand transitions were written before, beside training.
 
+On a machine that others use too, speeds of two processes differ by more than that. The processor
+time that an environment step takes hardly does, and is told beside.
+
 What determinism takes is in neither, for both processes have it. Random numbers are counted and
 stateless. What is played beside training follows the policy of the turn before and comes to the
 replay buffer when the turn ends. TensorFlow's flag for deterministic operations is not set: on
@@ -110,10 +113,12 @@ class Training(processes.OwnProcess):
         self._rows.new()
         os.killpg(self._process.pid, signal.SIGCONT)
         first, started = self._next_rows()[-1], time.perf_counter()
+        worked = self.cpu_seconds()
         rows, ended = [], started
         while ended - started < seconds:
             rows += self._next_rows()
             ended = time.perf_counter()
+        worked = self.cpu_seconds() - worked
         os.killpg(self._process.pid, signal.SIGSTOP)
         env_steps = rows[-1]["env_steps"] - first["env_steps"]
         pauses = [each for row in rows if (each := row["checkpoint_seconds"]) is not None]
@@ -124,6 +129,7 @@ class Training(processes.OwnProcess):
             "checkpoint_seconds": pauses,
             "env_steps_per_second": env_steps / (passed - sum(pauses)),
             "env_steps_per_second_pauses_included": env_steps / passed,
+            "processor_ms_per_env_step": 1000 * worked / env_steps,
         }
 
     def _next_rows(self) -> list[dict[str, Any]]:
@@ -142,8 +148,9 @@ def cost(measured: Sequence[dict[str, Any]], checkpoint_period_env_steps: int) -
         checkpoint_period_env_steps: How often there is a checkpoint in the run that is asked about.
 
     Returns:
-        `of_writing_ahead`, `of_checkpoints` and `cost`, shares of the speed without either; and
-        `pause_seconds`, of one checkpoint.
+        `of_writing_ahead`, `of_checkpoints` and `cost`, shares of the speed without either;
+        `pause_seconds`, of one checkpoint; and `of_processor_time`, what writing ahead and the
+        timed checkpoints add to the processor time of an environment step.
 
     Raises:
         MeasurementError: There was no checkpoint.
@@ -158,7 +165,14 @@ def cost(measured: Sequence[dict[str, Any]], checkpoint_period_env_steps: int) -
     ratio, pause = report.median_of_ratios(on, off), statistics.median(pauses)
     between = checkpoint_period_env_steps / statistics.median(on)
     training = between / (between + pause)
+    work = {
+        name: [
+            each["processor_ms_per_env_step"] for each in measured if each["contestant"] == name
+        ]
+        for name in (ON, OFF)
+    }
     return {
+        "of_processor_time": report.median_of_ratios(work[ON], work[OFF]) - 1,
         "of_writing_ahead": 1 - ratio,
         "of_checkpoints": 1 - training,
         "pause_seconds": pause,
@@ -280,7 +294,13 @@ def _shown(result: dict[str, Any]) -> str:
     rows = []
     for name, speed in result["env_steps_per_second"].items():
         values = rounds.speeds(result["rounds"], name)
-        rows.append((name, f"{speed:,.1f}", f"{min(values):,.1f} to {max(values):,.1f}"))
+        work = statistics.median(
+            each["processor_ms_per_env_step"]
+            for each in result["rounds"]
+            if each["contestant"] == name
+        )
+        spread = f"{min(values):,.1f} to {max(values):,.1f}"
+        rows.append((name, f"{speed:,.1f}", spread, f"{work:.2f}"))
     pauses = result["checkpoint_seconds"]
     return "\n".join(
         [
@@ -288,14 +308,16 @@ def _shown(result: dict[str, Any]) -> str:
             f"{', '.join(settings['gin_file'])}; rounds: {settings['rounds']} of at least "
             f"{settings['seconds']:g} s; medians, pauses left out",
             "",
-            report.table(("", "env steps/s", "over rounds"), rows),
+            report.table(("", "env steps/s", "over rounds", "processor ms a step"), rows),
             "",
             f"Writing ahead costs {result['of_writing_ahead']:.1%} of the speed.",
             f"A checkpoint takes {result['pause_seconds']:.2f} s ({min(pauses):.2f} to "
             f"{max(pauses):.2f}, {len(pauses)} of them); one every "
             f"{settings['gin_period_env_steps']:,} environment steps costs "
             f"{result['of_checkpoints']:.2%}.",
-            f"Together: {result['cost']:.1%}.",
+            f"Together: {result['cost']:.1%} of the speed.",
+            f"By processor time, with a checkpoint every {settings['checkpoint_period_env_steps']:,} "
+            f"environment steps: {result['of_processor_time']:.1%}.",
         ]
     )
 

@@ -414,4 +414,4 @@ def _difference(
         if found.dtype != dtype:
             return f"{name} is of type {found.dtype} there and {dtype} here"
     unknown = sorted(arrays.keys() - expected.keys())
-    return f"{unknown[0]} is there and not here" if unknown else None
+    return f"{words.shown(unknown[0])} is there and not here" if unknown else None

@@ -16,6 +16,7 @@ def entry(contestant: str, speed: float, *pauses: float) -> dict[str, Any]:
         "contestant": contestant,
         "env_steps_per_second": speed,
         "checkpoint_seconds": list(pauses),
+        "processor_ms_per_env_step": 11.0 if contestant == resume_cost.ON else 10.0,
     }
 
 
@@ -34,6 +35,7 @@ def test_both_costs_are_put_together() -> None:
     assert cost["pause_seconds"] == 1.0
     assert cost["of_checkpoints"] == pytest.approx(1 / 11)
     assert cost["cost"] == pytest.approx(1 - 0.98 * 10 / 11)
+    assert cost["of_processor_time"] == pytest.approx(0.1)
 
 
 def test_without_a_checkpoint_there_is_no_cost_to_tell() -> None:

@@ -148,7 +148,7 @@ def test_vector_games_and_python_games_are_the_same_under_the_rules_in_every_gam
 
     Without opening no-ops, whose number the two kinds draw differently.
     """
-    count, steps = 16, 240
+    count, steps = 16, 160
     environments = [
         AtariEnvironment(
             kind(

@@ -77,13 +77,13 @@ def test_another_network_is_told(write_run: WriteRun):
 def test_numbers_that_are_none_are_told(write_run: WriteRun, value: float):
     arrays = random_weights()
     arrays["002"][0, 0, 0, 0] = value
-    assert "array 002 does not hold finite float32 numbers" in refused(write_run(arrays=arrays))
+    assert "array '002' does not hold finite float32 numbers" in refused(write_run(arrays=arrays))
 
 
 def test_other_types_are_told(write_run: WriteRun):
     arrays = random_weights()
     arrays["001"] = arrays["001"].astype(np.float64)
-    assert "array 001 does not hold finite float32 numbers" in refused(write_run(arrays=arrays))
+    assert "array '001' does not hold finite float32 numbers" in refused(write_run(arrays=arrays))
 
 
 def test_a_damaged_file_is_named_and_the_checkpoint_before_is_used(write_run: WriteRun):

@@ -934,7 +934,7 @@ def test_a_checkpoint_of_a_larger_network_is_refused(run):
     saved_at(run, 7)
     other = SmallRun((3,))
     untouched = other.values()
-    with pytest.raises(UserError, match=r"in its network, 001 is there and not here\."):
+    with pytest.raises(UserError, match=r"in its network, '001' is there and not here\."):
         other.checkpointer(run).restore_newest()
     assert_equal(other.values(), untouched)
 
