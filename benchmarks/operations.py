@@ -196,7 +196,7 @@ def _row(operation: Operation, call_seconds: float, peak: float) -> dict[str, An
 
 
 def _processor_seconds(call: Callable[[], Any], calls: int) -> float:
-    """Of one call, the median of several rounds; a processor's time, since others may be at work."""
+    """Of one call, the median of rounds; a processor's time, since others may be at work."""
     import tensorflow as tf
 
     compute = tf.function(call, autograph=False)

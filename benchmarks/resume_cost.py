@@ -166,9 +166,7 @@ def cost(measured: Sequence[dict[str, Any]], checkpoint_period_env_steps: int) -
     between = checkpoint_period_env_steps / statistics.median(on)
     training = between / (between + pause)
     work = {
-        name: [
-            each["processor_ms_per_env_step"] for each in measured if each["contestant"] == name
-        ]
+        name: [each["processor_ms_per_env_step"] for each in measured if each["contestant"] == name]
         for name in (ON, OFF)
     }
     return {
@@ -316,8 +314,9 @@ def _shown(result: dict[str, Any]) -> str:
             f"{settings['gin_period_env_steps']:,} environment steps costs "
             f"{result['of_checkpoints']:.2%}.",
             f"Together: {result['cost']:.1%} of the speed.",
-            f"By processor time, with a checkpoint every {settings['checkpoint_period_env_steps']:,} "
-            f"environment steps: {result['of_processor_time']:.1%}.",
+            "By processor time, with a checkpoint every "
+            f"{settings['checkpoint_period_env_steps']:,} environment steps: "
+            f"{result['of_processor_time']:.1%}.",
         ]
     )
 
