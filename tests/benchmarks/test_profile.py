@@ -22,7 +22,7 @@ SMALL = [
 ]
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def parts() -> Any:
     config.parse(["breakout.gin"], SMALL)
     built = experiment.build(1)
