@@ -117,8 +117,9 @@ def watch(run: RunDirectory, minutes: float, every_seconds: float) -> tuple[list
 def faults_of(samples: list[Sample], code: int) -> tuple[list[str], dict[str, float]]:
     """What did not hold, and the numbers that were compared.
 
-    Open files and files on disk swing while a checkpoint is written or an evaluation goes on: the
-    least of the first half is compared with the least of the second, and so is the most.
+    Open files and files on disk swing while a checkpoint is written or an evaluation goes on, and
+    what the first evaluation loads stays: the first third is left aside, and a leak is a least and
+    a most that are both higher in the last third than in the second.
     """
     faults = [] if code == 128 + signal.SIGTERM else [f"exit code {code}"]
     settled = [each for each in samples if each.minutes >= _WARM_UP_MINUTES]
@@ -132,10 +133,11 @@ def faults_of(samples: list[Sample], code: int) -> tuple[list[str], dict[str, fl
     growth = last / first - 1
     if growth >= MOST_GROWTH:
         faults.append(f"memory grew by {growth:.2%}")
-    half = len(settled) // 2
+    third = len(settled) // 3
     for name in ("open_files", "threads", "files"):
         before, after = (
-            [getattr(each, name) for each in part] for part in (settled[:half], settled[half:])
+            [getattr(each, name) for each in part]
+            for part in (settled[third:-third], settled[-third:])
         )
         if min(after) > min(before) and max(after) > max(before):
             faults.append(f"{name.replace('_', ' ')}: {max(before)}, later {max(after)}")

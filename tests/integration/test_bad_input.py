@@ -172,7 +172,7 @@ STARTED = {
     "checkpoint of another network": Case(
         said=(
             "The checkpoint {run}/checkpoints/",
-            " is of another network: 000 has shape ",
+            " is of another run: in its network, 000 has shape ",
         ),
         prepare=put_another_network_into_the_checkpoints,
     ),

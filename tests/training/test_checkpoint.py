@@ -751,7 +751,7 @@ SECOND = "rows-000000000005-000000000010.npz.lz4"
     ("change", "said"),
     [
         (lambda rows: rows.pop("action"), "no action"),
-        (lambda rows: rows.update(extra=np.zeros(1)), "extra is there and not here"),
+        (lambda rows: rows.update(extra=np.zeros(1)), "'extra' is there and not here"),
         (
             lambda rows: rows.update(reward=rows["reward"].astype(np.float64)),
             "reward is of type float64 there and float32 here",
