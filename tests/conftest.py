@@ -1,4 +1,21 @@
 from __future__ import annotations
 
+import signal
+from collections.abc import Iterator
+
+import pytest
+
 # Before any test imports TensorFlow: selects legacy Keras and mends TF-Agents.
 import dqn_breakout  # noqa: F401
+
+
+@pytest.fixture(scope="session", autouse=True)
+def signals_arrive() -> Iterator[None]:
+    """Under `nohup`, or behind `&` in a script, a signal that tests raise would be ignored."""
+    before = {
+        signal.SIGHUP: signal.signal(signal.SIGHUP, signal.SIG_DFL),
+        signal.SIGINT: signal.signal(signal.SIGINT, signal.default_int_handler),
+    }
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
