@@ -28,6 +28,21 @@ _EPSILON = 0.01
 # Of all processors' time; where more goes to others, the machine is not idle.
 _BUSY_SHARE = 0.05
 _TRIES = 3
+# What breakout.gin is without each choice made for speed.
+_LEVERS_OFF: dict[str, tuple[str, ...]] = {
+    "games in C++": ("create_environment.games = @python_games",),
+    "sixteen games": ("create_environment.num_environments = 1",),
+    "overlapped collection": ("create_collector.overlapped = False",),
+    "two lanes": ("create_q_network.convolution_lanes = 1",),
+    "compiled optimizer": ("create_optimizer.compiled = False",),
+    "targets ahead": ("create_learner.targets_ahead = False",),
+    "groups of four batches": ("create_learner.train_steps_per_group = 1",),
+}
+_LEVERS_OFF |= {
+    "any of these": tuple(binding for (binding,) in _LEVERS_OFF.values()),
+    # A lever for memory, which may cost speed.
+    "plain replay": ("create_replay_buffer.frame_table = @compressed_frames",),
+}
 
 
 class Contestant(NamedTuple):
@@ -52,7 +67,7 @@ def main(arguments: Sequence[str]) -> int:
     report.check_output(options.output)
     contestants = _contestants(options)
     result = report.header("throughput", _settings(options))
-    if options.environments is None:
+    if not _is_alone(options):
         _tell("From the command to the first gradient step ...")
         try:
             result["seconds_to_first_gradient_step"] = first_gradient_step.seconds(
@@ -75,7 +90,7 @@ def main(arguments: Sequence[str]) -> int:
         ours = facts[contestants[0].name]
         sample_flops = rounds.flops_per_sample(ours["forward_flops"], ours["first_layer_flops"])
         measured = _run_rounds(options, children, facts, speed, sample_flops)
-        if options.environments is None:
+        if not _is_alone(options):
             emulator = speed.ask("emulator", num_environments=ours["num_environments"])
             result["emulator_env_steps_per_second"] = emulator["env_steps_per_second"]
             result["random_fill_env_steps_per_second"] = ours["random_fill_env_steps_per_second"]
@@ -94,7 +109,18 @@ def main(arguments: Sequence[str]) -> int:
         ),
         "share": rounds.medians(counted, "floor_share"),
     }
-    if options.environments is None:
+    if options.levers:
+        gains = rounds.ratios(counted, map(_lever_name, _LEVERS_OFF))
+        result["levers"] = [
+            {
+                "contestant": _lever_name(name),
+                "gin_bindings": list(off),
+                "env_steps_per_second": result["env_steps_per_second"][_lever_name(name)],
+                "gain": gains[_lever_name(name)],
+            }
+            for name, off in _LEVERS_OFF.items()
+        ]
+    elif options.environments is None:
         result["ratios"] = rounds.ratios(counted, options.peers)
     else:
         result["environments_curve"] = [
@@ -143,6 +169,11 @@ def _options(arguments: Sequence[str]) -> argparse.Namespace:
         help="only this project, with each of these numbers of environments: 1,2,4,8,16,32",
     )
     parser.add_argument(
+        "--levers",
+        action="store_true",
+        help="only this project, and it without each of the choices made for speed",
+    )
+    parser.add_argument(
         "--gin_file",
         action="append",
         help="this project's gin file (breakout.gin); may be repeated",
@@ -160,7 +191,9 @@ def _options(arguments: Sequence[str]) -> argparse.Namespace:
             f"argument --replay_transitions: needs more than a batch of {options.batch_size}, but "
             f"is {options.replay_transitions}"
         )
-    if options.environments is not None:
+    if options.levers and options.environments is not None:
+        parser.error("--levers and --environments are two measurements: give one of them")
+    if _is_alone(options):
         options.peers = []
     if "sb3" in options.peers and not os.access(options.peers_python, os.X_OK):
         parser.error(
@@ -168,6 +201,11 @@ def _options(arguments: Sequence[str]) -> argparse.Namespace:
             "--peers=book leaves it out"
         )
     return options
+
+
+def _is_alone(options: argparse.Namespace) -> bool:
+    """Whether this project is compared with itself alone."""
+    return options.levers or options.environments is not None
 
 
 def _threads(text: str) -> int:
@@ -208,6 +246,7 @@ def _settings(options: argparse.Namespace) -> dict[str, Any]:
         "peers": options.peers,
         "replay_transitions": options.replay_transitions,
         "environments": options.environments,
+        "levers": options.levers,
         "gin_file": options.gin_file,
         "gin_bindings": options.gin_bindings,
         "seed": _SEED,
@@ -215,7 +254,7 @@ def _settings(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def _contestants(options: argparse.Namespace) -> list[Contestant]:
-    """This project first, once or for each number of environments; then the peers."""
+    """This project first, once or in each of its forms; then the peers."""
     shared = {
         "batch_size": options.batch_size,
         "env_steps_per_update": options.env_steps_per_update,
@@ -247,6 +286,11 @@ def _contestants(options: argparse.Namespace) -> list[Contestant]:
             this_project(_curve_name(number), f"create_environment.num_environments = {number}")
             for number in options.environments
         ]
+    if options.levers:
+        return [
+            this_project(rounds.OURS),
+            *(this_project(_lever_name(name), *off) for name, off in _LEVERS_OFF.items()),
+        ]
     pythons = {"sb3": options.peers_python, "book": sys.executable}
     return [
         this_project(rounds.OURS),
@@ -259,6 +303,10 @@ def _contestants(options: argparse.Namespace) -> list[Contestant]:
 
 def _curve_name(num_environments: int) -> str:
     return f"{num_environments} environments" if num_environments > 1 else "1 environment"
+
+
+def _lever_name(lever: str) -> str:
+    return f"without {lever}"
 
 
 def _start_machine_speed(options: argparse.Namespace) -> processes.OwnProcess:
@@ -353,6 +401,7 @@ def _shown(result: dict[str, Any]) -> str:
         for name in speeds
     }
     ratio = result.get("ratios", {})
+    ratio |= {each["contestant"]: each["gain"] for each in result.get("levers", ())}
     rows = [
         (
             name,

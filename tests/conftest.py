@@ -3,6 +3,7 @@ from __future__ import annotations
 import signal
 from collections.abc import Iterator
 
+import gin
 import pytest
 
 # Before any test imports TensorFlow: selects legacy Keras and mends TF-Agents.
@@ -19,3 +20,11 @@ def signals_arrive() -> Iterator[None]:
     yield
     for number, handler in before.items():
         signal.signal(number, handler)
+
+
+@pytest.fixture
+def clean_gin() -> Iterator[None]:
+    """No bindings of another test, and none left to the next."""
+    gin.clear_config()
+    yield
+    gin.clear_config()

@@ -90,11 +90,7 @@ gin.constant("config_test_one.SIZE", 1)
 gin.constant("config_test_two.SIZE", 2)
 
 
-@pytest.fixture(autouse=True)
-def clean_gin():
-    gin.clear_config()
-    yield
-    gin.clear_config()
+pytestmark = pytest.mark.usefixtures("clean_gin")
 
 
 @pytest.fixture

@@ -32,11 +32,7 @@ TINY = (
 )
 
 
-@pytest.fixture(autouse=True)
-def clean_gin():
-    gin.clear_config()
-    yield
-    gin.clear_config()
+pytestmark = pytest.mark.usefixtures("clean_gin")
 
 
 def text_of(*files: str, bindings: tuple[str, ...] = ()) -> str:

@@ -12,11 +12,7 @@ from tests.configurables import BASE, Agent, caller_passes, create_foreign, netw
 BASE_BINDINGS = BASE.splitlines()[1:]
 
 
-@pytest.fixture(autouse=True)
-def clean_gin():
-    gin.clear_config()
-    yield
-    gin.clear_config()
+pytestmark = pytest.mark.usefixtures("clean_gin")
 
 
 def test_operative_config_holds_what_was_used():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import gin
 import numpy as np
 import pytest
 
@@ -30,6 +31,7 @@ def parts() -> Any:
         built.collector.fill(built.metrics.env_steps)
     yield built
     built.collector.close()
+    gin.clear_config()
 
 
 def test_the_parts_and_the_overhead_make_up_the_whole(

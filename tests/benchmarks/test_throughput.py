@@ -1,12 +1,14 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from benchmarks import rounds, throughput
+from dqn_breakout import config, experiment  # noqa: F401  (registers what gin configures)
 from dqn_breakout.errors import UserError
 
 
@@ -130,3 +132,20 @@ def test_the_curve_runs_this_project_alone() -> None:
     for contestant, number in zip(contestants, (1, 16), strict=True):
         binding = f"create_environment.num_environments = {number}"
         assert binding in contestant.settings["gin_bindings"]
+
+
+def test_each_lever_is_one_that_the_configuration_has_on(clean_gin: None) -> None:
+    options = throughput._options(["--levers", f"--peers_python={os.devnull}"])
+    first, *others = throughput._contestants(options)
+    assert first.name == rounds.OURS
+    assert [each.name for each in others] == [f"without {name}" for name in throughput._LEVERS_OFF]
+
+    def read(bindings: Sequence[str], names: Sequence[str]) -> list[str]:
+        config.parse(options.gin_file, bindings)
+        return [str(config.value(name)) for name in names]
+
+    for lever, off in zip(others, throughput._LEVERS_OFF.values(), strict=True):
+        names = [binding.partition(" = ")[0] for binding in off]
+        with_all = read(first.settings["gin_bindings"], names)
+        without = read(lever.settings["gin_bindings"], names)
+        assert all(on != off for on, off in zip(with_all, without, strict=True))

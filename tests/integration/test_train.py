@@ -21,17 +21,10 @@ from dqn_breakout.errors import UserError
 from dqn_breakout.evaluation import evaluate
 from dqn_breakout.run_directory import RunDirectory
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("clean_gin")]
 
 # A budget that is never reached: such a run ends by a signal.
 ENDLESS = "train.total_env_steps = 1000000"
-
-
-@pytest.fixture(autouse=True)
-def clean_gin():
-    gin.clear_config()
-    yield
-    gin.clear_config()
 
 
 def rows(run: RunDirectory) -> list[dict[str, Any]]:

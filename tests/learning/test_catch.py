@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
-import gin
 import pytest
 from tf_agents.policies.tf_policy import TFPolicy
 
@@ -37,10 +34,7 @@ BINDINGS = [
 ]
 
 
-@pytest.fixture(autouse=True)
-def clean_gin() -> Iterator[None]:
-    yield
-    gin.clear_config()
+pytestmark = pytest.mark.usefixtures("clean_gin")
 
 
 def mean_score(policy: TFPolicy) -> float:

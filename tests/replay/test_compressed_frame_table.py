@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import gin
 import numpy as np
 import psutil
 import pytest
@@ -164,13 +163,6 @@ def test_a_full_buffer_grows_no_more() -> None:
 
 
 # --- Choosing it ----------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def clean_gin():
-    gin.clear_config()
-    yield
-    gin.clear_config()
 
 
 def built(binding: str, **arguments: Any) -> FrameReplayBuffer:

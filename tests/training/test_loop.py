@@ -31,10 +31,7 @@ def games_of_loop_test(**arguments: Any) -> ScriptedGames:
     return ScriptedGames([random_scripts(place, 50, longest=15) for place in places])
 
 
-@pytest.fixture(autouse=True)
-def clean_gin() -> Iterator[None]:
-    yield
-    gin.clear_config()
+pytestmark = pytest.mark.usefixtures("clean_gin")
 
 
 class Executor:

@@ -33,11 +33,7 @@ def build_agent(gamma=gin.REQUIRED, layers=gin.REQUIRED, name="agent"):
     return gamma, layers, name
 
 
-@pytest.fixture(autouse=True)
-def clean_gin():
-    gin.clear_config()
-    yield
-    gin.clear_config()
+pytestmark = pytest.mark.usefixtures("clean_gin")
 
 
 @pytest.fixture
