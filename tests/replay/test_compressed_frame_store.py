@@ -65,10 +65,10 @@ def test_a_read_is_sound_while_other_places_are_written(monkeypatch) -> None:
     decompress, others = lz4.block.decompress, np.setdiff1d(np.arange(20), [3, 4, 11])
     chunks = store.allocated_bytes
 
-    def writing_before(*arguments: Any) -> bytes:
+    def writing_before(*arguments: Any, **more: Any) -> bytes:
         for _ in range(5):
             store.write(others, frames_of(rng, len(others)))
-        return decompress(*arguments)
+        return decompress(*arguments, **more)
 
     monkeypatch.setattr(lz4.block, "decompress", writing_before)
     np.testing.assert_array_equal(store.read(np.array([11, 3, 4])), everything[[11, 3, 4]])
@@ -80,7 +80,7 @@ def test_a_place_overwritten_while_it_is_read_is_at_worst_a_value_error(monkeypa
     store.write(np.arange(4), frames_of(np.random.default_rng(0), 4))
     decompress = lz4.block.decompress
 
-    def another_frames(content: Any, size: int) -> bytes:
+    def another_frames(content: Any, size: int, **_: Any) -> bytes:
         return decompress(b"\xff" * len(content), size)
 
     monkeypatch.setattr(lz4.block, "decompress", another_frames)
@@ -123,6 +123,24 @@ def test_memory_stays_flat_once_all_places_were_written(side_by_side: int) -> No
     chunks = most_stored / (100 - 44) + 2
     assert most_stored < most_allocated < store.allocated_bytes + 300
     assert store.allocated_bytes <= 100 * chunks
+
+
+def test_neighbours_are_kept_as_what_differs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(compressed_frame_store, "_CHUNK_BYTES", 2**20)
+    rng = np.random.default_rng(0)
+    frames = np.repeat(rng.integers(0, 256, (1, 84, 84)).astype(np.uint8), 40, axis=0)
+    frames[np.arange(40), np.arange(40), 7] ^= 255
+    store = CompressedFrameStore((84, 84), 80)
+    for step in range(40):  # Two games side by side, whose frames do not resemble each other.
+        store.write(np.array([step, 40 + step]), np.stack([frames[step], frames[step] ^ 85]))
+    # Keys, which are noise: places 0, 32 and 64, and 40, whose neighbour is another game's last.
+    assert 4 * 84 * 84 < store.compressed_bytes < 4 * 84 * 84 + 80 * 100
+    # The first key's place gets another frame; those that need the key are still there.
+    store.write(np.array([0]), frames[39:])
+    read = store.read(np.arange(80))
+    np.testing.assert_array_equal(read[0], frames[39])
+    np.testing.assert_array_equal(read[1:40], frames[1:])
+    np.testing.assert_array_equal(read[40:], frames ^ 85)
 
 
 def test_the_memory_of_large_frames_is_that_of_small_ones_afterwards() -> None:

@@ -219,9 +219,9 @@ def test_another_builder_is_refused() -> None:
         create_replay_buffer(spec, 1, 1, False, frame_table=table, capacity_transitions=100)
 
 
-def test_a_compressed_transition_of_breakout_takes_521_bytes_by_the_estimate() -> None:
+def test_a_compressed_transition_of_breakout_takes_275_bytes_by_the_estimate() -> None:
     # The frame, where it lies, the other fields and the id.
-    assert row_bytes((84, 84), CompressedFrameTable) == 490 + 12 + 11 + 8
+    assert row_bytes((84, 84), CompressedFrameTable) == 240 + 16 + 11 + 8
 
 
 def test_compressed_frames_fit_where_plain_ones_do_not(monkeypatch: pytest.MonkeyPatch) -> None:
