@@ -25,9 +25,9 @@ class TooLittleMemory(MeasurementError):
 def seconds(gin_files: Sequence[str], gin_bindings: Sequence[str], threads: int | None) -> float:
     """Starts a run in a new directory, waits for its first train steps, and ends it.
 
-    The run writes a row after each turn of its loop; the time is that until a row with train steps
-    stands in `metrics.jsonl`. Imports, the random fill, compilation and the whole first turn of
-    training are in it.
+    The run writes its first row after its first turn of training, and what is timed ends when that
+    row stands in `metrics.jsonl`. Imports, the random fill, compilation and that whole turn are in
+    it.
 
     Args:
         gin_files: The run's gin files.
@@ -35,15 +35,20 @@ def seconds(gin_files: Sequence[str], gin_bindings: Sequence[str], threads: int 
         threads: Processor cores that it may use; None for all.
 
     Raises:
+        UserError: The gin files or bindings are wrong.
         TooLittleMemory: The run's replay buffer, of its full size, does not fit this machine.
         MeasurementError: The run ended before for another reason.
     """
+    from dqn_breakout import config, experiment  # noqa: F401  (registers what gin configures)
+
+    config.parse(gin_files, gin_bindings)
+    fill = config.value("create_collector.random_fill_env_steps")
     with tempfile.TemporaryDirectory(prefix="first-gradient-step-") as folder:
         run = RunDirectory(folder)
         command = [sys.executable, "train.py", f"--run_dir={folder}"]
         command += [f"--gin_file={name}" for name in gin_files]
         command += [f"--gin_bindings={binding}" for binding in gin_bindings]
-        command.append("--gin_bindings=train.log_period_env_steps=1")
+        command.append(f"--gin_bindings=train.log_period_env_steps = {fill + 1}")
         started = time.perf_counter()
         process = processes.OwnProcess("train.py", command, talks=False, threads=threads)
         try:
