@@ -199,11 +199,20 @@ class EvaluationHook:
         self._pause = pause
         self._events = EventFile(run.eval_events)
 
-    def evaluate(self, env_steps: int) -> None:
-        """Evaluates the network as it is; leaves it undone where a stop was asked for."""
+    def evaluate(self, env_steps: int, check_directory: Callable[[], None]) -> None:
+        """Evaluates the network as it is; leaves it undone where a stop was asked for.
+
+        Args:
+            env_steps: Environment steps of the network.
+            check_directory: Raises OSError where the run's directory is no longer there. Asked
+                before results are written, since games may have taken minutes.
+
+        Raises:
+            OSError: The directory is gone, or results could not be written.
+        """
         started = time.monotonic()
         try:
-            self._run_evaluation(env_steps)
+            self._run_evaluation(env_steps, check_directory)
         except Stopped:
             tell(
                 f"The evaluation at {env_steps:,} steps was cut short; it comes when the run goes "
@@ -211,11 +220,13 @@ class EvaluationHook:
             )
         self._pause(time.monotonic() - started)
 
-    def _run_evaluation(self, env_steps: int) -> None:
+    def _run_evaluation(self, env_steps: int, check_directory: Callable[[], None]) -> None:
         scores = {"env_steps": env_steps, **self._evaluate()}
+        check_directory()
         means = {"games/return_mean": scores["mean"], "games/return_median": scores["median"]}
         self._events.write(env_steps, {tag: float(value) for tag, value in means.items()})
         no_video = self._record_video(env_steps)
+        check_directory()
         self._run.evaluations.mkdir(exist_ok=True)
         write_json(self._run.evaluation_json(env_steps), scores)
         tell(

@@ -15,7 +15,7 @@ from typing import Any
 from dqn_breakout import words
 from dqn_breakout.run_directory import RunDirectory
 from dqn_breakout.training.checkpoint import RunCheckpointer
-from dqn_breakout.training.console import tell
+from dqn_breakout.training.console import ConsoleHook, tell
 from dqn_breakout.training.hooks import EvaluationHook, Hook, Output
 from dqn_breakout.training.loop import Iteration
 from dqn_breakout.training.progress import ProgressMeter, Row
@@ -226,6 +226,9 @@ class Milestones:
     def _show(self, row: Row) -> None:
         for hook in self._hooks:
             with self._writing.attempt(hook.writes):
+                # The console shows rows while the directory is gone; all others write into it.
+                if not isinstance(hook, ConsoleHook):
+                    self._lock.check()
                 hook.on_row(row)
 
     def _evaluate(self, env_steps: int) -> bool:
@@ -236,5 +239,5 @@ class Milestones:
         """
         with self._writing.attempt(self._evaluation.writes):
             self._lock.check()
-            self._evaluation.evaluate(env_steps)
+            self._evaluation.evaluate(env_steps, self._lock.check)
         return self._stop.received is None or not self._saved

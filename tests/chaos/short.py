@@ -1,4 +1,4 @@
-"""The short form of `make chaos`: a kill, two full disks and a removed run, at telling moments.
+"""The short form of `make chaos`: a kill, full disks, a stop, damage, a run directory that goes.
 
     python -m tests.chaos.short --output results.json
 
@@ -12,7 +12,8 @@ import functools
 import sys
 from pathlib import Path
 
-from tests.chaos import campaign, directory_gone, disk_full, kill
+from dqn_breakout import checkpoint_files
+from tests.chaos import campaign, damage, directory_gone, disk_full, kill, stop
 from tests.chaos.campaign import Result
 from tests.chaos.tiny_run import operations, written_beside_training
 from tests.chaos.train_process import warm_up
@@ -23,7 +24,7 @@ _STEP = "000000000160"
 
 
 def cases(work_dir: Path) -> list[tuple[str, int]]:
-    """What is done, and before which operation; 0 where none is meant."""
+    """What is done, and before which operation or with which seed; 0 where none is meant."""
     known = operations(PATH, work_dir)
 
     def number(kind: str, *parts: str) -> int:
@@ -40,6 +41,9 @@ def cases(work_dir: Path) -> list[tuple[str, int]]:
         ("full", number("write", _STEP, "learner")),
         ("full", number("open", ".lock")),
         ("removed", 0),
+        # SIGTERM, a while after a row.
+        ("stop", 4),
+        ("damage", 0),
     ]
 
 
@@ -50,6 +54,12 @@ def try_case(case: tuple[str, int], work_dir: Path) -> Result:
         result = kill.before_operation((PATH, number), work_dir)
     elif what == "removed":
         result = directory_gone.try_case((what, PATH), work_dir)
+    elif what == "stop":
+        result = stop.stop((None, number), work_dir, fork=True)
+    elif what == "damage":
+        newest = checkpoint_files.checkpoints(damage.stopped_run(work_dir).checkpoints)[0]
+        name = f"checkpoints/{newest.name}/learner.npz"
+        result = damage.try_damage((name, "a byte flipped"), work_dir)
     else:
         result = disk_full.at_operation(number, PATH, work_dir)
     result.told["segments written beside training"] = len(written_beside_training(PATH, work_dir))

@@ -33,7 +33,7 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
     )
     assert output.exists(), ended.stdout + ended.stderr
     cases: list[dict[str, Any]] = json.loads(output.read_text())["cases"]
-    assert len(cases) == 4
+    assert len(cases) == 6
     return cases
 
 
@@ -71,3 +71,17 @@ def test_a_disk_that_is_full_at_the_lock_is_one_sentence(results):
 
 def test_a_run_whose_directory_is_removed_ends_and_makes_no_other(results):
     assert results[3]["faults"] == []
+
+
+def test_stopped_by_sigterm_a_run_is_saved_and_goes_on_as_if_left_alone(results):
+    told = results[4]["told"]
+    assert (told["path"], told["signal"], told["exit code"]) == ("fast", "SIGTERM", 143)
+    assert told["saved at"] > 0
+    # How soon depends on what else the machine does; `python -m tests.chaos.stop` holds it to 10 s.
+    late = ("it took ",)
+    assert [fault for fault in results[4]["faults"] if not fault.startswith(late)] == []
+
+
+def test_a_damaged_checkpoint_is_named_and_the_one_before_is_used(results):
+    assert results[5]["told"]["it"] == "went back"
+    assert results[5]["faults"] == []

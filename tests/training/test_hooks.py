@@ -189,6 +189,11 @@ def test_a_line_for_which_there_is_no_room_leaves_nothing_of_itself(run):
 
 # --- Evaluations ----------------------------------------------------------------------------------
 
+
+def there() -> None:
+    """The run directory is where it was."""
+
+
 SCORES = {"mean": 2.5, "median": 2.0, "games": 4, "protocol": {"name": "nature"}}
 
 
@@ -230,7 +235,7 @@ def test_an_evaluation_leaves_scores_curves_and_a_video(run, capsys):
     evaluations = Evaluations()
     hook = evaluations.hook(run)
     for env_steps in (256, 512):
-        hook.evaluate(env_steps)
+        hook.evaluate(env_steps, there)
     hook.close()
     assert evaluations.count == 2
     written = sorted(run.evaluations.iterdir())
@@ -253,7 +258,7 @@ def test_an_evaluation_leaves_scores_curves_and_a_video(run, capsys):
 
 def test_without_a_recorder_there_is_no_video(run):
     hook = Evaluations().hook(run, video=False)
-    hook.evaluate(256)
+    hook.evaluate(256, there)
     hook.close()
     assert len(list(run.evaluations.iterdir())) == 1
     assert not run.videos.exists()
@@ -263,7 +268,7 @@ def test_the_time_of_an_evaluation_is_told_so_that_it_counts_as_no_training(run)
     evaluations = Evaluations(seconds=0.05)
     hook = evaluations.hook(run)
     started = time.monotonic()
-    hook.evaluate(1000)
+    hook.evaluate(1000, there)
     passed = time.monotonic() - started
     hook.close()
     (path,) = run.evaluations.iterdir()
@@ -275,7 +280,7 @@ def test_the_time_of_an_evaluation_is_told_so_that_it_counts_as_no_training(run)
 def test_an_evaluation_in_which_a_stop_is_asked_for_is_left_out(run, capsys):
     evaluations = Evaluations(seconds=0.05, evaluation_error=Stopped())
     hook = evaluations.hook(run)
-    hook.evaluate(256)
+    hook.evaluate(256, there)
     hook.close()
     assert evaluations.recorded == []
     assert [path for path in run.path.rglob("*.*") if "tfevents" not in path.name] == []
@@ -292,12 +297,12 @@ def test_an_evaluation_in_which_a_stop_is_asked_for_is_left_out(run, capsys):
 def test_an_evaluation_is_done_only_with_its_video(run, capsys):
     evaluations = Evaluations(video_error=Stopped())
     hook = evaluations.hook(run)
-    hook.evaluate(256)
+    hook.evaluate(256, there)
     assert "comes when the run goes on" in capsys.readouterr().err
     assert not run.evaluation_json(256).exists()
     # The next process plays it again; curves have its points twice, the same ones.
     evaluations.video_error = None
-    hook.evaluate(256)
+    hook.evaluate(256, there)
     hook.close()
     assert run.evaluation_json(256).exists()
     assert [path.name for path in evaluations.recorded] == ["000000000256.mp4"]
@@ -308,13 +313,13 @@ def test_an_evaluation_is_done_only_with_its_video(run, capsys):
 def test_a_video_that_cannot_be_written_ends_no_training(run, capsys):
     evaluations = Evaluations(video_error=UserError("The video cannot be written: no room."))
     hook = evaluations.hook(run)
-    hook.evaluate(256)
+    hook.evaluate(256, there)
     assert capsys.readouterr().err.splitlines() == [
         "Evaluation at 256 steps: mean return 2.50 of 4 full games (nature protocol)",
         "There is no video of it: The video cannot be written: no room.",
     ]
     evaluations.video_error = None
-    hook.evaluate(512)
+    hook.evaluate(512, there)
     hook.close()
     assert len(list(run.evaluations.iterdir())) == 2
     assert [path.name for path in evaluations.recorded] == ["000000000512.mp4"]
@@ -324,5 +329,26 @@ def test_an_evaluation_that_cannot_be_played_is_not_hidden(run):
     # Scores are asked for: without them the run would look watched and not be.
     hook = Evaluations(evaluation_error=UserError("No such game.")).hook(run)
     with pytest.raises(UserError, match="No such game"):
-        hook.evaluate(256)
+        hook.evaluate(256, there)
     hook.close()
+
+
+@pytest.mark.parametrize("asked", [1, 2])
+def test_an_evaluation_writes_nothing_where_the_directory_went_meanwhile(run, asked):
+    evaluations = Evaluations()
+    hook = evaluations.hook(run)
+    times = []
+
+    def gone() -> None:
+        times.append(evaluations.count)
+        if len(times) == asked:
+            raise FileNotFoundError("gone")
+
+    with pytest.raises(FileNotFoundError, match="gone"):
+        hook.evaluate(256, gone)
+    hook.close()
+    # Before games are played it is no use to ask.
+    assert times == [1] * asked
+    assert len(evaluations.recorded) == asked - 1
+    assert not run.evaluations.exists()
+    assert run.eval_events.exists() == (asked == 2)

@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import errno
+import io
+import json
+import shutil
 import signal
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from dqn_breakout.run_directory import RunDirectory
+from dqn_breakout.training.console import ConsoleHook
+from dqn_breakout.training.hooks import Hook, MetricsFileHook, TensorBoardHook
 from dqn_breakout.training.loop import Iteration
 from dqn_breakout.training.milestones import NOTHING, Milestones, Owed, Period, Schedule, Writing
 from dqn_breakout.training.progress import Row
+from dqn_breakout.training.run_record import Lock, locked
 from dqn_breakout.training.signals import StopSignals
 
 
@@ -83,20 +90,28 @@ class Happenings:
 
     writes = "an evaluation"
 
-    def __init__(self, goes_on: bool = False):
+    def __init__(
+        self,
+        goes_on: bool = False,
+        hooks: Sequence[Hook] | None = None,
+        lock: Lock | None = None,
+    ):
         self.seen: list[str] = []
         self.full: set[str] = set()
         self.counters: list[dict[str, Any]] = []
         self.rows: list[Row] = []
         self.stop = StopSignals()
         self.stop_in_evaluation = False
+        self.gone_in_evaluation = False
         self.env_steps = 0
         parts: dict[str, Any] = dict.fromkeys(("meter", "checkpointer", "evaluation", "lock"), self)
+        if lock is not None:
+            parts["lock"] = lock
         self.milestones = Milestones(
             Schedule(1000, 100, 200, 500),
             0,
             write_summary=lambda row: self.note("summary"),
-            hooks=[Shown(self)],
+            hooks=[Shown(self)] if hooks is None else hooks,
             stop=self.stop,
             writing=Writing(goes_on),
             **parts,
@@ -125,9 +140,12 @@ class Happenings:
         self.note("checkpoint")
         self.counters.append(counters)
 
-    def evaluate(self, env_steps: int) -> None:
+    def evaluate(self, env_steps: int, check_directory: Callable[[], None]) -> None:
         if self.stop_in_evaluation:
             self.stop.received = signal.SIGTERM
+        if self.gone_in_evaluation:
+            self.full.add("directory")
+            check_directory()
         self.note("evaluation")
 
     def check(self) -> None:
@@ -259,12 +277,12 @@ def test_training_that_goes_on_writes_nothing_where_another_run_may_be_now(
 ) -> None:
     happenings = Happenings(goes_on=True)
     happenings.full = {"directory"}
-    # Rows go to files that are open since the start.
     for env_steps in (100, 200, 500):
         assert happenings.turn(env_steps)
-        assert happenings.seen == ["row"]
+        assert happenings.seen == []
     said = "".join(capsys.readouterr())
-    assert said.count("Could not write a checkpoint (gone: run); going on without") == 1
+    for what in ("a checkpoint", "rows", "an evaluation"):
+        assert said.count(f"Could not write {what} (gone: run); going on without") == 1
     happenings.full.clear()
     assert happenings.turn(600)
     assert happenings.seen == ["checkpoint", "summary", "row"]
@@ -272,3 +290,90 @@ def test_training_that_goes_on_writes_nothing_where_another_run_may_be_now(
     with pytest.raises(FileNotFoundError, match="gone"):
         happenings.turn(1000)
     assert happenings.seen == []
+
+
+def test_a_directory_that_goes_while_games_are_played_gets_no_scores() -> None:
+    happenings = Happenings()
+    happenings.gone_in_evaluation = True
+    with pytest.raises(FileNotFoundError, match="gone"):
+        happenings.turn(500)
+    assert happenings.seen == ["checkpoint", "summary", "row"]
+
+
+# --- A run directory that is removed or replaced, with the hooks that write there ----------------
+
+
+def removed(run: RunDirectory) -> None:
+    shutil.rmtree(run.path)
+
+
+def replaced(run: RunDirectory) -> None:
+    """Another run's lock and rows are there now."""
+    run.path.rename(run.path.with_name("moved"))
+    run.create()
+    run.lock.touch()
+    run.metrics_jsonl.write_text("of another run\n")
+
+
+def files(run: RunDirectory) -> dict[str, bytes]:
+    return {
+        str(path.relative_to(run.path)): path.read_bytes() if path.is_file() else b"a folder"
+        for path in run.path.rglob("*")
+    }
+
+
+@pytest.mark.parametrize("goes_on", [False, True])
+@pytest.mark.parametrize("take", [removed, replaced])
+@pytest.mark.parametrize("owed", [False, True])
+def test_rows_make_no_directory_anew_and_go_into_no_other(
+    tmp_path: Path, take: Callable[[RunDirectory], None], goes_on: bool, owed: bool
+) -> None:
+    run = RunDirectory(tmp_path / "run")
+    console = io.StringIO()
+    hooks: list[Hook] = [
+        ConsoleHook(1000, 0, console),
+        TensorBoardHook(run),
+        MetricsFileHook(run, 0),
+    ]
+    with locked(run) as lock:
+        happenings = Happenings(goes_on, hooks, lock)
+
+        def show(env_steps: int) -> None:
+            # The row of a turn, or one that the process before could not show any more.
+            happenings.env_steps = env_steps
+            if owed:
+                assert happenings.milestones.make_up(Owed(happenings.row(), False))
+            else:
+                assert happenings.turn(env_steps)
+
+        take(run)
+        before = files(run)
+        if goes_on:
+            show(100)
+            show(300)
+            # A person who watches sees that it goes on.
+            assert [line.split()[0] for line in console.getvalue().splitlines()] == ["100", "300"]
+        else:
+            with pytest.raises(FileNotFoundError, match="moved or removed"):
+                show(100)
+        for hook in hooks:
+            hook.close()
+        assert files(run) == before
+        assert run.path.exists() == (take is replaced)
+
+
+def test_rows_go_on_in_a_directory_that_is_back(tmp_path: Path) -> None:
+    run, moved = RunDirectory(tmp_path / "run"), RunDirectory(tmp_path / "moved")
+    hooks: list[Hook] = [TensorBoardHook(run), MetricsFileHook(run, 0)]
+    with locked(run) as lock:
+        happenings = Happenings(True, hooks, lock)
+        assert happenings.turn(100)
+        run.path.rename(moved.path)
+        assert happenings.turn(300)
+        moved.path.rename(run.path)
+        assert happenings.turn(700)
+        for hook in hooks:
+            hook.close()
+    rows = [json.loads(line)["env_steps"] for line in run.metrics_jsonl.read_text().splitlines()]
+    assert rows == [100, 700]
+    assert len(list(run.train_events.iterdir())) == 1
