@@ -103,7 +103,7 @@ def half_written(run: RunDirectory) -> list[str]:
     return [
         str(path.relative_to(run.path))
         for path in run.path.rglob(".*")
-        if path.name.endswith((".tmp", ".replaced"))
+        if ".tmp" in path.suffixes or path.suffix == ".replaced"
     ]
 
 
