@@ -42,15 +42,13 @@ def main(arguments: Sequence[str]) -> None:
         name = "-".join(Path(file).stem for file in FLAGS.gin_file) + seed
         # TensorFlow takes seconds to import: after the flags were looked at.
         from dqn_breakout import config, experiment, threads
+        from dqn_breakout.run_directory import expanded
 
+        run_dir = expanded(FLAGS.run_dir or f"runs/{name}")
         config.parse(FLAGS.gin_file, FLAGS.gin_bindings)
         threads.share()
         with config.building():
-            exit_code = experiment.train(
-                Path(FLAGS.run_dir or f"runs/{name}").expanduser(),
-                FLAGS.seed,
-                ignore_memory=FLAGS.ignore_memory,
-            )
+            exit_code = experiment.train(run_dir, FLAGS.seed, ignore_memory=FLAGS.ignore_memory)
         sys.exit(exit_code)
     except UserError as error:
         print(error.message, file=sys.stderr)

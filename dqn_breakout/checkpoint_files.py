@@ -100,7 +100,7 @@ class Checkpoint:
         return list(self.manifest["segments"])
 
     def arrays(self, group: str, limit_bytes: int = _MOST_BYTES) -> dict[str, np.ndarray]:
-        """The arrays of one group, after their checksum was compared.
+        """The arrays of one group, after size and checksum of their file were compared.
 
         Args:
             group: The group's name.
@@ -111,18 +111,13 @@ class Checkpoint:
                 larger.
         """
         path = self.path / f"{group}.npz"
-        with _verified(path, self.manifest["files"].get(path.name)) as file:
-            size = os.fstat(file.fileno()).st_size
-            if size > limit_bytes:
-                raise DamagedCheckpoint(
-                    f"{path} has {size:,} bytes, and what belongs there at most {limit_bytes:,}"
-                )
+        with _verified(path, self.manifest["files"].get(path.name), limit_bytes) as file:
             return _read_arrays(path, file)
 
     def segment(
         self, folder: Path, name: str, limit_bytes: int = _MOST_BYTES
     ) -> dict[str, np.ndarray]:
-        """The arrays of one replay segment, after its checksum was compared.
+        """The arrays of one replay segment, after its file's size and checksum were compared.
 
         Args:
             folder: Where the replay segments lie.
@@ -133,7 +128,7 @@ class Checkpoint:
             DamagedCheckpoint: The file is not the one that was written, or holds more.
         """
         path, fingerprint = folder / name, self.manifest["segments"][name]
-        with _verified(path, fingerprint) as file:
+        with _verified(path, fingerprint, _most_compressed(limit_bytes)) as file:
             stated = fingerprint.get("uncompressed_bytes")
             if type(stated) is not int:  # No size is over NaN.
                 raise DamagedCheckpoint(
@@ -141,20 +136,23 @@ class Checkpoint:
                 )
             return _read_arrays(path, _decompressed(path, file, min(stated, limit_bytes)))
 
-    def verify(self, folder: Path) -> None:
+    def verify(self, folder: Path, limits_bytes: Mapping[str, int] | None = None) -> None:
         """Compares every file with its checksum, a piece at a time; nothing is decompressed.
 
         Args:
             folder: Where the replay segments lie.
+            limits_bytes: Bytes that a file's arrays may take, headers included, by its name.
 
         Raises:
-            DamagedCheckpoint: A file is not the one that was written.
+            DamagedCheckpoint: A file is not the one that was written, or is larger.
         """
+        limits = limits_bytes or {}
         for name, fingerprint in self.manifest["files"].items():
-            with _verified(self.path / name, fingerprint):
+            with _verified(self.path / name, fingerprint, limits.get(name, _MOST_BYTES)):
                 pass
         for name, fingerprint in self.manifest["segments"].items():
-            with _verified(folder / name, fingerprint):
+            limit = _most_compressed(limits.get(name, _MOST_BYTES))
+            with _verified(folder / name, fingerprint, limit):
                 pass
 
 
@@ -428,6 +426,11 @@ def _decompressed(path: Path, file: IO[bytes], limit: int) -> io.BytesIO:
     return content
 
 
+def _most_compressed(limit: int) -> int:
+    """What so many bytes take at most in an LZ4 frame: those that cannot be compressed grow."""
+    return limit + limit // 255 + HEADER_BYTES
+
+
 def _fingerprint(content: bytes) -> dict[str, Any]:
     return {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
 
@@ -451,8 +454,8 @@ def _opened(path: Path) -> Iterator[io.BufferedReader]:
 
 
 @contextlib.contextmanager
-def _verified(path: Path, fingerprint: Any) -> Iterator[IO[bytes]]:
-    """The file, open at its start, after its size and checksum were compared."""
+def _verified(path: Path, fingerprint: Any, limit: int) -> Iterator[IO[bytes]]:
+    """The file, open at its start, after its size and then its checksum were compared."""
     if not isinstance(fingerprint, dict):
         raise DamagedCheckpoint(f"{path} is not in its manifest")
     try:
@@ -462,6 +465,10 @@ def _verified(path: Path, fingerprint: Any) -> Iterator[IO[bytes]]:
                 raise DamagedCheckpoint(
                     f"{path} has {size} bytes and should have "
                     f"{words.shown(fingerprint.get('bytes'))}"
+                )
+            if size > limit:
+                raise DamagedCheckpoint(
+                    f"{path} has {size:,} bytes, and what belongs there at most {limit:,}"
                 )
             if hashlib.file_digest(file, "sha256").hexdigest() != fingerprint.get("sha256"):
                 raise DamagedCheckpoint(f"{path} was changed: its checksum does not match")

@@ -25,6 +25,8 @@ from pathlib import Path
 from typing import Any
 
 from dqn_breakout import compatibility
+from dqn_breakout.errors import UserError
+from dqn_breakout.run_directory import expanded
 
 _ROOT = Path(__file__).resolve().parents[1]
 _INSTALL = "Run `make setup`, and use its Python: .venv/bin/python -m dqn_breakout.doctor"
@@ -353,7 +355,7 @@ def _gb(count: int) -> str:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Prints the findings; returns 1 if any of them is a failure, else 0."""
+    """Prints the findings; returns 1 if any of them is a failure, 2 for a wrong flag, else 0."""
     parser = argparse.ArgumentParser(
         prog="python -m dqn_breakout.doctor",
         description="Says whether this machine can train with a config, and how to mend what it "
@@ -376,10 +378,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         help="where the run would live (default: runs)",
     )
     options = parser.parse_args(arguments)
+    try:
+        run_dir = expanded(options.run_dir)
+    except UserError as error:
+        print(error.message, file=sys.stderr)
+        return UserError.EXIT_CODE
     failures = 0
-    for finding in examine(
-        options.gin_file or ["breakout.gin"], options.gin_bindings, options.run_dir.expanduser()
-    ):
+    for finding in examine(options.gin_file or ["breakout.gin"], options.gin_bindings, run_dir):
         failures += bool(finding.mend)
         print(finding, flush=True)
     print("All is well." if not failures else f"{failures} of these lines must be mended.")

@@ -82,7 +82,7 @@ class RunDirectory:
         Raises:
             UserError: There is no such directory, or no run in it.
         """
-        given = Path(path).expanduser()
+        given = expanded(path)
         if not given.is_dir():
             raise UserError(f"There is no directory {given}. Give a run directory.")
         absolute = given.resolve()
@@ -96,6 +96,21 @@ class RunDirectory:
             f"{given} holds no run: it has no config.gin. Give a run directory or its "
             "checkpoints folder."
         )
+
+
+def expanded(path: str | os.PathLike[str]) -> Path:
+    """The path that a user gave, with the home directory in place of a `~` at its start.
+
+    Raises:
+        UserError: There is no such home directory.
+    """
+    try:
+        return Path(path).expanduser()
+    except (RuntimeError, ValueError) as error:  # ValueError: a zero byte in the name.
+        raise UserError(
+            f"The home directory that {words.shown(os.fspath(path))} begins with is not known. "
+            "Write the path out, or put ./ before it if ~ is part of a name."
+        ) from error
 
 
 @contextlib.contextmanager

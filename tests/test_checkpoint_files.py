@@ -580,6 +580,50 @@ def test_content_that_is_no_segment_is_damage(folders, content):
         checkpoint.segment(folders.replay, SEGMENT)
 
 
+@pytest.mark.parametrize("how", ["arrays", "verify", "segment", "verify segment"])
+def test_a_file_larger_than_its_reader_allows_is_not_read_to_be_compared(folders, how, monkeypatch):
+    segment = how.endswith("segment")
+    written = folders.write()
+    path = folders.replay / SEGMENT if segment else written.path / "network.npz"
+    os.truncate(path, 2**40)  # It takes no room on the disk.
+    place = "segments" if segment else "files"
+    changed = {**written.manifest[place], path.name: {"bytes": 2**40, "sha256": "0" * 64}}
+    checkpoint = with_manifest(written, **{place: changed})
+    digest = hashlib.file_digest
+
+    def watched(file: Any, algorithm: str) -> Any:
+        assert file.name != str(path)
+        return digest(file, algorithm)
+
+    monkeypatch.setattr(hashlib, "file_digest", watched)
+    read: dict[str, Callable[[], Any]] = {
+        "arrays": lambda: checkpoint.arrays("network", 1000),
+        "segment": lambda: checkpoint.segment(folders.replay, SEGMENT, 1000),
+    }
+    with pytest.raises(DamagedCheckpoint) as caught:
+        read.get(how, lambda: checkpoint.verify(folders.replay, {path.name: 1000}))()
+    # A segment's limit is for what is in it, which may have grown when it was compressed.
+    limit = "66,539" if segment else "1,000"
+    assert str(caught.value) == (
+        f"{path} has 1,099,511,627,776 bytes, and what belongs there at most {limit}"
+    )
+    # Where no limit is given, there is one.
+    with pytest.raises(DamagedCheckpoint, match="belongs there at most 1,0"):
+        checkpoint.verify(folders.replay)
+
+
+def test_rows_that_cannot_be_compressed_are_no_larger_than_allowed(folders):
+    rows = {"frame": np.random.default_rng(1).integers(0, 256, 3_000_000, np.uint8)}
+    stated = checkpoint_files.write_segment(folders.replay, SEGMENT, rows)
+    assert stated["bytes"] > rows["frame"].nbytes
+    checkpoint = checkpoint_files.write_checkpoint(
+        folders.checkpoints, {"env_steps": 1}, {}, {SEGMENT: stated}
+    )
+    limit = stated["uncompressed_bytes"]
+    checkpoint.verify(folders.replay, {SEGMENT: limit})
+    assert_same(checkpoint.segment(folders.replay, SEGMENT, limit), rows)
+
+
 def test_the_manifest_states_what_a_segment_holds(folders):
     stated = folders.write().manifest["segments"][SEGMENT]["uncompressed_bytes"]
     assert stated == len(lz4.frame.decompress((folders.replay / SEGMENT).read_bytes()))

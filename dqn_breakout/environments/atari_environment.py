@@ -134,12 +134,12 @@ class AtariEnvironment(py_environment.PyEnvironment):
             state: What `get_state` returned, from games of the same kind, number and seed.
 
         Raises:
-            UserError: It is no such state.
+            UserError: It is no such state. Some of the actions may have been played by then.
         """
         self._check_state(state)
         everyone = np.arange(self.batch_size)
         lengths = state["lengths"]
-        logs = np.split(state["actions"].astype(np.int32), np.cumsum(lengths)[:-1])
+        logs = np.split(state["actions"], np.cumsum(lengths)[:-1])
         longest = int(lengths.max())
         self._seedings = state["seedings"].astype(np.int64).copy()
         time_step = self._start_games(everyone)
@@ -150,6 +150,10 @@ class AtariEnvironment(py_environment.PyEnvironment):
                 time_step = _replace(time_step, starting, self._start_games(starting))
             if tick < longest:
                 offset = longest - tick
+                # At such an end it would have been seeded anew. Every game ends, so that actions
+                # without end, which a stranger may have written, are not played without end.
+                if (self._due() & (lengths >= offset)).any():
+                    raise _not_of_these_games()
                 actions = [log[len(log) - offset] if len(log) >= offset else 0 for log in logs]
                 time_step = self._advance(np.array(actions, np.int32))
         self._current_time_step = time_step
@@ -172,27 +176,26 @@ class AtariEnvironment(py_environment.PyEnvironment):
                 and bool((actions <= int(self._action_spec.maximum)).all())
             )
         if not sound:
-            raise UserError(
-                "its environment.npz does not hold the state of these games. Restore the file, or "
-                "start anew in another --run_dir."
-            )
+            raise _not_of_these_games()
 
     def _reset(self) -> ts.TimeStep:
         self._seedings += 1
         return self._start_games(np.arange(self.batch_size))
 
     def _step(self, action: np.ndarray) -> ts.TimeStep:
-        long_logs = [
-            index
-            for index in np.flatnonzero(self._over)
-            if len(self._actions_since_seeding[index]) >= _RESEED_PERIOD_ENV_STEPS
-        ]
-        due = np.array(long_logs, np.int64)
+        due = np.flatnonzero(self._due())
         time_step = self._advance(action)
         if due.size:
             self._seedings[due] += 1
             time_step = _replace(time_step, due, self._start_games(due))
         return time_step
+
+    def _due(self) -> np.ndarray:
+        """Whether each game is over and to be seeded anew, bool `(B,)`."""
+        due = self._over.copy()
+        for index in np.flatnonzero(due):
+            due[index] = len(self._actions_since_seeding[index]) >= _RESEED_PERIOD_ENV_STEPS
+        return due
 
     def _start_games(self, indices: np.ndarray) -> ts.TimeStep:
         """Seeds some games anew; only their rows of the returned `time_step` have a meaning."""
@@ -253,6 +256,13 @@ class AtariEnvironment(py_environment.PyEnvironment):
             NotImplementedError: Always.
         """
         raise NotImplementedError("AtariEnvironment takes its seed when it is built")
+
+
+def _not_of_these_games() -> UserError:
+    return UserError(
+        "its environment.npz does not hold the state of these games. Restore the file, or start "
+        "anew in another --run_dir."
+    )
 
 
 def _replace(time_step: ts.TimeStep, rows: np.ndarray, source: ts.TimeStep) -> ts.TimeStep:

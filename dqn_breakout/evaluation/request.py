@@ -11,7 +11,7 @@ from pathlib import Path
 from dqn_breakout import checkpoint_files, config, limits
 from dqn_breakout.errors import UserError
 from dqn_breakout.evaluation import protocols
-from dqn_breakout.run_directory import RunDirectory
+from dqn_breakout.run_directory import RunDirectory, expanded
 
 VIDEO_ENDINGS = (".mp4", ".gif")
 
@@ -93,7 +93,7 @@ def checkpoints_of(checkpoint_dir: str | os.PathLike[str]) -> Path:
         UserError: There is no such directory, or no run in it.
     """
     run = RunDirectory.of_checkpoints(checkpoint_dir)
-    given = Path(checkpoint_dir).expanduser()
+    given = expanded(checkpoint_dir)
     return run.checkpoints if given.resolve() == run.path.resolve() else given
 
 

@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 import tensorflow as tf
+from tf_agents.trajectories import time_step as ts
 
 from dqn_breakout import checkpoint_files, words
 from dqn_breakout.checkpoint_files import Checkpoint, DamagedCheckpoint
@@ -31,8 +32,9 @@ from dqn_breakout.run_directory import RunDirectory
 _SEGMENT_TRANSITIONS = 4_096
 # No segment has more, whatever its name says.
 _LARGEST_SEGMENT_TRANSITIONS = 16_384
-# Far above the actions that games remember.
-_GAMES_BYTES = 2**28
+# Of each environment: its frames, and a game's actions since its seeding. Four million are 77 hours
+# of play.
+_GAMES_BYTES = 2**22
 # In a checkpoint's counters: how many rows each environment had added to the replay buffer, and the
 # run's seed.
 _ROWS = "replay_rows"
@@ -110,7 +112,8 @@ class RunCheckpointer:
         """Writes a checkpoint: new replay rows first, then the rest.
 
         Args:
-            counters: Counts and whatever else the manifest should say; must hold `env_steps`.
+            counters: Counts and whatever else the manifest should say; must hold `env_steps` and
+                `train_steps`, as the metrics and the agent count them.
 
         Raises:
             OSError: It could not be written; earlier checkpoints are sound.
@@ -146,7 +149,7 @@ class RunCheckpointer:
 
         Raises:
             UserError: There are checkpoints, but none is sound, or the newest sound one is of
-                another network or replay buffer. Nothing is deleted.
+                another network or replay buffer, or holds what no run saves. Nothing is deleted.
         """
         run = self._run
         for folder in (run.path, run.checkpoints, run.replay, run.evaluations, run.videos):
@@ -177,17 +180,25 @@ class RunCheckpointer:
                 f"is of seed {words.shown(saved_seed)}. Restore the file, or choose another "
                 "--run_dir."
             )
-        # All files are compared with their checksums before anything is assigned.
+        # All files are compared with their sizes and checksums before anything is assigned.
         self._check_segment_names(checkpoint)
-        checkpoint.verify(self._run.replay)
         variables = self._variables()
-        arrays = {
-            group: checkpoint.arrays(group, checkpoint_files.limit_bytes(_bytes(expected.values())))
+        limits = {
+            group: checkpoint_files.limit_bytes(_bytes(expected.values()))
             for group, expected in variables.items()
         }
-        games = checkpoint.arrays("environment", _GAMES_BYTES)
+        limits["environment"] = _GAMES_BYTES * self._replay_buffer.num_environments
+        checkpoint.verify(
+            self._run.replay,
+            {f"{group}.npz": limit for group, limit in limits.items()}
+            | {name: self._segment_bytes(name) for name in checkpoint.segments},
+        )
+        arrays = {group: checkpoint.arrays(group, limits[group]) for group in variables}
+        games = checkpoint.arrays("environment", limits["environment"])
         for group, expected in variables.items():
             _check(checkpoint, group, expected, arrays[group])
+        _check_count(checkpoint, "env_steps", "metrics", arrays["metrics"]["env_steps"])
+        _check_count(checkpoint, "train_steps", "learner", arrays["learner"]["train_step"])
         for name in checkpoint.segments:
             self._restore_segment(checkpoint, name)
         for group, expected in variables.items():
@@ -226,20 +237,20 @@ class RunCheckpointer:
                 f"each environment, and this run needs {self._replay_buffer.max_length}."
             )
 
+    def _segment_bytes(self, name: str) -> int:
+        """The bytes that the rows of a segment take, whatever its manifest states."""
+        start, stop = _segment_range(name)
+        row_bytes = _bytes(self._replay_buffer.data_spec) * self._replay_buffer.num_environments
+        return (stop - start) * row_bytes + checkpoint_files.HEADER_BYTES
+
     def _restore_segment(self, checkpoint: Checkpoint, name: str) -> None:
         """Puts one segment's rows into the replay buffer; they leave memory when it returns."""
         start, stop = _segment_range(name)
-        # What the manifest states is its writer's word. These are the bytes that such rows take.
-        row_bytes = _bytes(self._replay_buffer.data_spec) * self._replay_buffer.num_environments
-        limit = (stop - start) * row_bytes + checkpoint_files.HEADER_BYTES
         try:
-            arrays = checkpoint.segment(self._run.replay, name, limit)
+            arrays = checkpoint.segment(self._run.replay, name, self._segment_bytes(name))
         except DamagedCheckpoint as error:
             # It was sound a moment ago, or was written so; earlier rows are in place already.
-            raise UserError(
-                f"The checkpoint {checkpoint.path} cannot be used: {error}. Nothing was "
-                "deleted. Remove its folder to go on from the one before."
-            ) from error
+            raise _unusable(checkpoint, str(error)) from error
         self._check_rows(checkpoint, name, arrays)
         first = max(start, stop - self._replay_buffer.max_length)
         rows = FrameRow(*(arrays[field][first - start :] for field in FrameRow._fields))
@@ -248,7 +259,7 @@ class RunCheckpointer:
     def _check_rows(
         self, checkpoint: Checkpoint, name: str, arrays: Mapping[str, np.ndarray]
     ) -> None:
-        """Raises UserError where a segment's rows are not of this run's replay buffer."""
+        """Raises UserError where a segment's rows are not of this run's replay buffer, or none."""
         start, stop = _segment_range(name)
         spec = self._replay_buffer.data_spec
         difference = _difference(
@@ -266,6 +277,17 @@ class RunCheckpointer:
                 f"The checkpoint {checkpoint.path} is of another replay buffer: in {name}, "
                 f"{difference}. Remove its folder, or start anew in another --run_dir."
             )
+        actions, last = self._agent.action_spec, int(ts.StepType.LAST)
+        sound = {
+            "step_type": arrays["step_type"] <= last,
+            "action": (arrays["action"] >= actions.minimum) & (arrays["action"] <= actions.maximum),
+            "next_step_type": arrays["next_step_type"] <= last,
+            "reward": np.isfinite(arrays["reward"]),
+            "discount": np.isfinite(arrays["discount"]),
+        }
+        for field, values in sound.items():
+            if not values.all():
+                raise _unusable(checkpoint, f"in {name} is a value of {field} that no game gives")
 
     def _variables(self) -> dict[str, Mapping[str, tf.Variable]]:
         """All variables that a checkpoint holds, by group and name."""
@@ -379,6 +401,23 @@ def _segment_range(name: str) -> tuple[int, int]:
 
 def _bytes(tensors: Iterable[tf.Variable | tf.TensorSpec]) -> int:
     return sum(math.prod(each.shape) * each.dtype.size for each in tensors)
+
+
+def _unusable(checkpoint: Checkpoint, reason: str) -> UserError:
+    return UserError(
+        f"The checkpoint {checkpoint.path} cannot be used: {reason}. Nothing was deleted. Remove "
+        "its folder to go on from the one before."
+    )
+
+
+def _check_count(checkpoint: Checkpoint, name: str, group: str, found: np.ndarray) -> None:
+    """Raises UserError where a group counts otherwise than the manifest, whose counts are sound."""
+    stated = checkpoint.counters.get(name)
+    if int(found) != stated:
+        raise _unusable(
+            checkpoint,
+            f"its manifest has {name} = {words.shown(stated)}, and its {group} {int(found)}",
+        )
 
 
 def _check(

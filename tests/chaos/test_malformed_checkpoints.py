@@ -508,7 +508,11 @@ def forged(**changes: Any) -> dict[str, np.ndarray]:
         pytest.param(forged(lengths=np.array([1])), id="one game"),
         pytest.param(forged(lengths=np.array([-1, 2])), id="less than none"),
         pytest.param(forged(lengths=np.array([1.5, 1.5])), id="half an action"),
-        pytest.param(forged(lengths=np.array([50_000, 50_000])), id="games without end"),
+        pytest.param(forged(lengths=np.array([50_000, 50_000])), id="actions that are not there"),
+        pytest.param(
+            forged(actions=np.zeros(100_002, np.uint8), lengths=np.array([2, 100_000])),
+            id="games without end",
+        ),
         pytest.param(forged(actions=np.array([0, 1, 200], np.uint8)), id="no such action"),
         pytest.param(forged(actions=np.zeros((3, 1), np.uint8)), id="actions of actions"),
         pytest.param(forged(seedings=np.array(["1", "1"])), id="words"),
@@ -516,13 +520,16 @@ def forged(**changes: Any) -> dict[str, np.ndarray]:
 )
 def test_the_games_of_a_stranger_are_refused(state):
     script = Script(3, [Move(0, 3)] * 9 + [Move(0, 0, "terminated")])
+    games = ScriptedGames([[script], [script]])
     environment = AtariEnvironment(
-        ScriptedGames([[script], [script]]),
+        games,
         0,
         "collection",
         terminal_on_life_loss=True,
         fire_on_reset=False,
     )
     environment.reset()
-    with pytest.raises(UserError):
+    with pytest.raises(UserError, match="does not hold the state of these games"):
         environment.set_state(state)
+    # A game of ten steps is seeded anew once 5,000 have passed.
+    assert len(games.actions) <= 5_010

@@ -23,7 +23,9 @@ from absl import app, flags
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from dqn_breakout import command_line, config
+from dqn_breakout import command_line, config, doctor
+from dqn_breakout.errors import UserError
+from dqn_breakout.evaluation.request import EvaluationRequest
 from dqn_breakout.training import run_record
 from tests.chaos.tiny_run import PATHS, TINY
 from tests.chaos.train_process import REPOSITORY
@@ -108,6 +110,9 @@ flag_names = st.sampled_from(
         "--seed=",
         "--ignore_memory=",
         "--gin_file=",
+        # Any other name may be in order, and a folder of it would be left somewhere.
+        "--run_dir=~nosuchuser",
+        "--run_dir=/dev/null/",
         "--nothing=",
         "--sead=",
         "--gin-file=",
@@ -248,7 +253,19 @@ def test_a_flag_with_an_endless_name_is_one_clear_error(train, folder):
 
 
 @pytest.mark.parametrize(
-    "name", ["/dev/null/run", "file", "file/run", "x" * 300, "a\0b", "/proc/run", "\ud800"]
+    "name",
+    [
+        "/dev/null/run",
+        "file",
+        "file/run",
+        "x" * 300,
+        "a\0b",
+        "/proc/run",
+        "\ud800",
+        "~nosuchuser/x",
+        "~a\0b",
+        "~\ud800",
+    ],
 )
 def test_a_run_directory_that_cannot_be_is_one_clear_error(train, folder, name):
     (folder / "file").write_text("mine")
@@ -259,6 +276,20 @@ def test_a_run_directory_that_cannot_be_is_one_clear_error(train, folder, name):
         assert (folder / "file").read_text() == "mine"
     finally:
         (folder / "file").unlink()
+
+
+@pytest.mark.parametrize("name", ["~nosuchuser/x", "~a\0b", "~\ud800"])
+def test_a_home_that_is_not_known_is_one_clear_error(capsys, name):
+    """For `eval.py`, which makes such a request of its flags, and for the doctor."""
+    values = dict.fromkeys(EvaluationRequest.names())
+    request = EvaluationRequest(**{**values, "checkpoint_dir": name, "random": False})
+    with pytest.raises(UserError) as caught:
+        request.check()
+    assert doctor.main([f"--run_dir={name}"]) == 2
+    out, err = capsys.readouterr()
+    assert err == f"{caught.value.message}\n"
+    assert_one_clear_error(2, out, err)
+    assert "Write the path out" in err
 
 
 def test_a_command_that_is_in_order_would_train(train, folder):

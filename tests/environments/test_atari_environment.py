@@ -20,6 +20,7 @@ from dqn_breakout.environments.frame_stack import FrameStack4
 from dqn_breakout.environments.games import GamesBuilder
 from dqn_breakout.environments.python_games import PythonGames
 from dqn_breakout.environments.vector_games import VectorGames
+from dqn_breakout.errors import UserError
 from tests.scripted_games import Move, Script, ScriptedGames, random_scripts
 
 FIRST, MID, LAST = (int(ts.StepType.FIRST), int(ts.StepType.MID), int(ts.StepType.LAST))
@@ -257,6 +258,38 @@ def test_a_game_is_seeded_anew_at_its_end_once_the_period_has_passed(
     # Steps 7 and 14, and steps 6, 12 and 18, were the first ones of new seeds.
     assert state["lengths"].tolist() == [20 - 14, 20 - 18]
     assert state["actions"].tolist() == [RIGHT] * 8
+
+
+def test_every_state_that_games_can_have_is_restored_and_a_longer_one_is_refused(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Games of up to nine steps, seeded anew at the first end after ten."""
+    monkeypatch.setattr(atari_environment, "_RESEED_PERIOD_ENV_STEPS", 10)
+    scripts = [random_scripts(seed, games=40, longest=9) for seed in range(3)]
+    original, again = (build(ScriptedGames(scripts)) for _ in range(2))
+    time_step = original.reset()
+    refused = longest = 0
+    for _ in range(300):
+        state = original.get_state()
+        longest = max(longest, int(state["lengths"].max()))
+        again.set_state(state)
+        _assert_same(again.current_time_step(), time_step)
+        for name, values in again.get_state().items():
+            np.testing.assert_array_equal(values, state[name])
+        if time_step.is_last()[2] and state["lengths"][2] >= 10:
+            # The last game takes one more step where it would have been seeded anew.
+            more = {
+                **state,
+                "actions": np.append(state["actions"], np.uint8(0)),
+                "lengths": state["lengths"] + np.array([0, 0, 1]),
+            }
+            with pytest.raises(UserError, match="does not hold the state of these games"):
+                again.set_state(more)
+            refused += 1
+        time_step = original.step(np.full(3, RIGHT, np.int32))
+    assert refused > 5
+    # The longest there is: a game begun at the last step of the period.
+    assert 15 < longest <= 10 + 9
 
 
 def test_seed_is_given_at_construction_only() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import errno
 import hashlib
+import json
 import os
 import shutil
 import tracemalloc
@@ -19,6 +20,7 @@ import lz4.frame
 import numpy as np
 import pytest
 import tensorflow as tf
+from tf_agents.specs import tensor_spec
 from tf_agents.trajectories import trajectory as trajectory_lib
 
 from dqn_breakout import checkpoint_files, config, experiment
@@ -52,6 +54,7 @@ class SmallRun:
         self.calls = tf.Variable(0, dtype=tf.int64)
         self.game = np.zeros(3)
         self.replay = FrameReplayBuffer(data_spec(), ENVIRONMENTS, MAX_LENGTH, 1, table)
+        self.action_spec = tensor_spec.BoundedTensorSpec([], tf.int32, 0, 3)
 
     def state_variables(self) -> dict[str, tf.Variable]:
         return self.learner
@@ -140,7 +143,8 @@ def run(tmp_path: Path) -> RunDirectory:
 
 
 def save(small: SmallRun, checkpointer: RunCheckpointer) -> None:
-    checkpointer.save({"env_steps": small.env_steps, "train_steps": small.env_steps // 4})
+    train_steps = int(small.learner["train_step"].numpy())
+    checkpointer.save({"env_steps": small.env_steps, "train_steps": train_steps})
 
 
 def saved_at(run: RunDirectory, *rows: int, keep: int = 2) -> SmallRun:
@@ -730,11 +734,13 @@ def test_an_older_checkpoint_without_manifest_goes_with_the_rest(two):
 
 
 def rewrite(run: RunDirectory, change: Callable[[dict[str, Any]], Any], name: str = "") -> None:
-    """Writes the newest checkpoint anew, after changing a segment's arrays or the segments."""
+    """Writes the newest checkpoint anew, after changing a segment, a group or the segments."""
     newest = checkpoint_files.open_checkpoint(checkpoint_files.checkpoints(run.checkpoints)[0])
     groups = {Path(each).stem: newest.arrays(Path(each).stem) for each in newest.manifest["files"]}
     segments = dict(newest.manifest["segments"])
-    if name:
+    if name in groups:
+        change(groups[name])
+    elif name:
         arrays = newest.segment(run.replay, name)
         change(arrays)
         segments[name] = checkpoint_files.write_segment(run.replay, name, arrays)
@@ -781,6 +787,65 @@ def test_rows_of_another_replay_buffer_are_refused(run, change, said):
     assert files(run) == before
 
 
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("action", 4),
+        ("action", 200),
+        ("step_type", 3),
+        ("next_step_type", 255),
+        ("reward", np.nan),
+        ("reward", -np.inf),
+        ("discount", np.inf),
+    ],
+)
+def test_rows_that_no_game_gives_are_refused(run, field, value):
+    """One value of one row; the checkpoint before is sound, but rows of its own may be in place."""
+    saved_at(run, 5, 10)
+    rewrite(run, lambda rows: rows[field].__setitem__((3, 1), value), FIRST)
+    before = files(run)
+    small = SmallRun()
+    with pytest.raises(UserError) as caught:
+        small.checkpointer(run).restore_newest()
+    assert caught.value.message == (
+        f"The checkpoint {run.checkpoints / '000000000020'} cannot be used: in {FIRST} is a value "
+        f"of {field} that no game gives. Nothing was deleted. Remove its folder to go on from the "
+        "one before."
+    )
+    assert_equal(small.values(), SmallRun().values())
+    assert files(run) == before
+
+
+@pytest.mark.parametrize("value", [-(10**9), 0, 19, 2**62])
+@pytest.mark.parametrize(
+    ("group", "name", "counter", "stated"),
+    [("metrics", "env_steps", "env_steps", 20), ("learner", "train_step", "train_steps", 10)],
+)
+def test_counts_other_than_the_manifests_are_refused(run, group, name, counter, stated, value):
+    """What is due is worked out from them: train steps without end, in one turn."""
+    saved_at(run, 5, 10)
+    rewrite(run, lambda arrays: arrays.update({name: np.array(value)}), group)
+    before = files(run)
+    small = SmallRun()
+    with pytest.raises(UserError) as caught:
+        small.checkpointer(run).restore_newest()
+    assert caught.value.message == (
+        f"The checkpoint {run.checkpoints / '000000000020'} cannot be used: its manifest has "
+        f"{counter} = {stated}, and its {group} {value}. Nothing was deleted. Remove its folder to "
+        "go on from the one before."
+    )
+    assert_equal(small.values(), SmallRun().values())
+    assert files(run) == before
+
+
+def test_a_checkpoint_that_does_not_count_its_train_steps_is_refused(run):
+    small = SmallRun()
+    small.play(5)
+    small.checkpointer(run).save({"env_steps": 10})
+    with pytest.raises(UserError, match="its manifest has train_steps = None, and its learner 5"):
+        restored(run)
+
+
 def test_a_segment_written_without_arrays_is_an_error_and_not_passed_over(two):
     run, _ = two
     damage = b"no arrays"
@@ -793,9 +858,15 @@ def test_a_segment_written_without_arrays_is_an_error_and_not_passed_over(two):
     assert small.env_steps == 0
 
 
-def test_a_segment_takes_no_more_memory_than_its_rows_whatever_its_manifest_states(two):
-    run, _ = two
-    bomb = lz4.frame.compress(bytes(200_000_000))
+@pytest.mark.parametrize(
+    ("zeros", "said"),
+    [(16_000_000, "holds more than"), (200_000_000, "what belongs there at most")],
+)
+def test_a_segment_takes_no_more_memory_than_its_rows_whatever_its_manifest_states(
+    two, zeros, said
+):
+    run, expected = two
+    bomb = lz4.frame.compress(bytes(zeros))
     (run.replay / SECOND).write_bytes(bomb)
     digest = hashlib.sha256(bomb).hexdigest()
     stated = {"bytes": len(bomb), "sha256": digest, "uncompressed_bytes": 2**40}
@@ -804,14 +875,50 @@ def test_a_segment_takes_no_more_memory_than_its_rows_whatever_its_manifest_stat
     checkpointer = small.checkpointer(run)
     tracemalloc.start()
     try:
-        with pytest.raises(UserError, match=r"000000000020 cannot be used: .* holds more than \d+"):
-            checkpointer.restore_newest()
+        # The larger one is told by its size already, so that no row was put in place.
+        if zeros > 2**25:
+            (sentence,) = checkpointer.restore_newest()
+        else:
+            with pytest.raises(UserError, match=r"000000000020 cannot be used") as caught:
+                checkpointer.restore_newest()
+            sentence = caught.value.message
         _, peak_bytes = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
+    assert f"{SECOND} " in sentence
+    assert said in sentence
     # lz4 takes some 20 MB for a moment.
-    assert peak_bytes < 50_000_000
-    assert small.env_steps == 0
+    assert peak_bytes < 30_000_000
+    if zeros > 2**25:
+        assert_equal(small.values(), expected)
+    else:
+        assert small.env_steps == 0
+
+
+@pytest.mark.parametrize("name", [*(name for name in FILES if name.endswith(".npz")), SECOND])
+def test_a_file_too_large_for_this_run_is_not_even_compared(two, name, monkeypatch):
+    """It takes no room on the disk, and comparing it with its checksum would take minutes."""
+    run, expected = two
+    path = (run.replay if name == SECOND else run.checkpoints / "000000000020") / name
+    os.truncate(path, 2**40)
+    newest = checkpoint_files.open_checkpoint(run.checkpoints / "000000000020")
+    place = "segments" if name == SECOND else "files"
+    newest.manifest[place][name]["bytes"] = 2**40
+    newest.manifest["sha256"] = checkpoint_files._manifest_checksum(newest.manifest)
+    (newest.path / "manifest.json").write_text(json.dumps(newest.manifest))
+    compared: list[str] = []
+    file_digest = hashlib.file_digest
+
+    def watched(file: Any, algorithm: str) -> Any:
+        compared.append(Path(file.name).name)
+        assert file.name != str(path)
+        return file_digest(file, algorithm)
+
+    monkeypatch.setattr(hashlib, "file_digest", watched)
+    again, _, (sentence,) = restored(run)
+    assert f"{path} has 1,099,511,627,776 bytes, and what belongs there at most" in sentence
+    assert_equal(again.values(), expected)
+    assert "network.npz" in compared
 
 
 @pytest.mark.parametrize(
@@ -1080,7 +1187,10 @@ def stretches(tmp_path_factory) -> tuple[Stretch, Stretch]:
         else:
             for env_steps in (40, 100, 250, 400):
                 play_until(parts, env_steps)
-                checkpointer.save({"env_steps": parts.metrics.env_steps})
+                train_steps = int(parts.agent.train_step_counter.numpy())
+                checkpointer.save(
+                    {"env_steps": parts.metrics.env_steps, "train_steps": train_steps}
+                )
             # Rows went out of the buffer, and their segments with them.
             assert parts.replay_buffer.rows_added > 3 * parts.replay_buffer.max_length
             assert "rows-000000000000-000000000020.npz.lz4" not in segments_there(run)
