@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import imageio.v2 as imageio
+import imageio_ffmpeg
 import numpy as np
 from PIL import Image
 
-from dqn_breakout import config
+from dqn_breakout import config, words
 from dqn_breakout.errors import UserError
 from dqn_breakout.evaluation.panel import COLOURS, Panel
 from dqn_breakout.evaluation.protocols import EvaluationProtocol
@@ -78,8 +79,9 @@ def record_game(
         steps = _until(game, max_seconds * per_second, each_step)
         seconds = write(temporary, _pictures(steps, game, subtitle, per_second, scale), per_second)
         os.replace(temporary, target)
-    except (OSError, RuntimeError) as error:  # imageio's, where there is no ffmpeg
-        raise UserError(f"The video {target} cannot be written: {error}.") from error
+    except (OSError, RuntimeError) as error:  # imageio's, where ffmpeg is missing or ended
+        reason = words.first_line(error)
+        raise UserError(f"The video {target} cannot be written: {reason}.") from error
     finally:
         temporary.unlink(missing_ok=True)
         game.close()
@@ -143,6 +145,13 @@ def _write_mp4(path: Path, pictures: Iterator[Image.Image], per_second: float) -
         for picture in pictures:
             writer.append_data(np.asarray(picture))
             count += 1
+    # imageio does not say that ffmpeg could not write its last bytes.
+    try:
+        written = imageio_ffmpeg.count_frames_and_secs(str(path))[0]
+    except RuntimeError:
+        written = 0
+    if written != count:
+        raise OSError("it came out cut short, as on a full disk")
     return count / per_second
 
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import dataclasses
+import resource
 from pathlib import Path
 from typing import Any
 
@@ -127,6 +128,20 @@ def test_an_interrupted_recording_leaves_what_was_there(
         video.record_game(network, path, limited(20), seed=0)
     assert path.read_bytes() == b"an older game"
     assert [file.name for file in tmp_path.iterdir() if file.is_file()] == ["game.mp4"]
+
+
+@pytest.mark.parametrize("ending", [".mp4", ".gif"])
+def test_a_video_that_does_not_fit_is_not_there(network: Any, tmp_path: Path, ending: str):
+    before = sorted(tmp_path.iterdir())
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2_000, limits[1]))
+    try:
+        with pytest.raises(UserError, match=r"cannot be written: .") as raised:
+            video.record_game(network, tmp_path / f"game{ending}", limited(20), 3)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert len(raised.value.message.splitlines()) == 1
+    assert sorted(tmp_path.iterdir()) == before
 
 
 def test_a_recording_that_is_stopped_leaves_no_video(network: Any, tmp_path: Path):
