@@ -13,12 +13,13 @@ from tf_agents.drivers.dynamic_step_driver import DynamicStepDriver
 from tf_agents.environments.tf_py_environment import TFPyEnvironment
 from tf_agents.trajectories import time_step as ts
 
-from dqn_breakout import limits
+from dqn_breakout import limits, words
 from dqn_breakout.agents.exploration import CountedPolicy, EpsilonGreedyPolicy
 from dqn_breakout.collection.staging import Staging
 
 # The random fill runs in pieces, so that progress shows and a stop is heeded.
 _FILL_PIECE_ENV_STEPS = 1_000
+_MOST_ENV_STEPS_PER_ITERATION = 10_000
 
 
 class Collector:
@@ -168,10 +169,18 @@ def create_collector(
     """Builds the collector that gin describes; see `Collector`.
 
     Raises:
-        UserError: A count is not a positive whole number, or `overlapped` not True or False.
+        UserError: A count is not a positive whole number, an iteration is too long, or `overlapped`
+            not True or False.
     """
+    name = "create_collector.env_steps_per_iteration"
     limits.positive_int("create_collector.random_fill_env_steps", random_fill_env_steps)
-    limits.positive_int("create_collector.env_steps_per_iteration", env_steps_per_iteration)
+    limits.positive_int(name, env_steps_per_iteration)
+    limits.require(
+        env_steps_per_iteration <= _MOST_ENV_STEPS_PER_ITERATION,
+        name,
+        f"is {words.shown(env_steps_per_iteration)}; at most {_MOST_ENV_STEPS_PER_ITERATION:,} are "
+        "possible, since a stop waits for an iteration's end and its frames are held until then.",
+    )
     limits.boolean("create_collector.overlapped", overlapped)
     return Collector(
         environment,

@@ -8,9 +8,12 @@ from typing import Any, NamedTuple
 import gin
 import tensorflow as tf
 
-from dqn_breakout import limits
+from dqn_breakout import limits, words
 from dqn_breakout.agents.dqn_agent import DIVERGED
 from dqn_breakout.training.divergence import Divergence
+
+# Their frames are held at once: 2.3 GB.
+_MOST_TRANSITIONS_OF_A_GROUP = 65_536
 
 
 class LearnerMetrics(NamedTuple):
@@ -185,8 +188,8 @@ def create_learner(
     """Builds the learner that gin describes; see `Learner`.
 
     Raises:
-        UserError: A count is not a positive whole number, `targets_ahead` not True or False, or
-            the target network would change inside a group.
+        UserError: A count is not a positive whole number, `targets_ahead` not True or False, a
+            group draws too many transitions, or the target network would change inside a group.
     """
     name = "create_learner"
     limits.positive_int(f"{name}.batch_size", batch_size)
@@ -199,6 +202,13 @@ def create_learner(
         f"{name}.train_steps_per_group",
         f"is {train_steps_per_group}, which does not divide "
         f"create_agent.target_update_period_train_steps ({period}); choose one that does.",
+    )
+    drawn = batch_size * train_steps_per_group
+    limits.require(
+        drawn <= _MOST_TRANSITIONS_OF_A_GROUP,
+        f"{name}.batch_size",
+        f"times train_steps_per_group is {words.shown(drawn)}; at most "
+        f"{_MOST_TRANSITIONS_OF_A_GROUP:,} transitions can be drawn at once.",
     )
     return Learner(
         agent,

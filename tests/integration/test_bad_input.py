@@ -259,6 +259,12 @@ HERE = {
         "create_agent.target_update_period_train_steps (24)",
     ),
     "no fill": bound("create_collector.random_fill_env_steps = 0", "random_fill_env_steps must be"),
+    "a batch without end": bound(
+        "create_learner.batch_size = 1000000000", "at most 65,536 transitions can be drawn at once"
+    ),
+    "collection without end": bound(
+        "create_collector.env_steps_per_iteration = 1000000000", "at most 10,000 are possible"
+    ),
     "no collection": bound("create_collector.env_steps_per_iteration = 0", "must be a whole"),
     "no checkpoints": bound("train.keep_checkpoints = 0", "train.keep_checkpoints must be"),
     "no log": bound("train.log_period_env_steps = 0", "train.log_period_env_steps must be"),
