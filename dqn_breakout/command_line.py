@@ -9,8 +9,6 @@ from absl import flags
 from dqn_breakout import words
 from dqn_breakout.errors import UserError
 
-_LONGEST = 400
-
 
 def parse(arguments: list[str]) -> list[str]:
     """Parses flags; for `app.run(flags_parser=...)`.
@@ -25,8 +23,8 @@ def parse(arguments: list[str]) -> list[str]:
         return list(flags.FLAGS(arguments))
     except (flags.Error, ValueError) as error:  # ValueError: what absl lets through, --noflag=1.
         reason = words.first_line(error).replace(" ?", "?")
-        if len(reason) > _LONGEST:  # A value of thousands of digits stands before what is wrong.
-            reason = f"{reason[: _LONGEST // 2]}...{reason[-_LONGEST // 2 :]}"
+        # A value of thousands of digits would stand before what is wrong with it.
+        reason = words.shortened(reason)
     except RecursionError:  # absl looks for the nearest flag one letter of the name at a time.
         reason = "There is no flag with a name as long as that"
     print(f"{reason}{'' if reason.endswith('?') else '.'} See --help.", file=sys.stderr)

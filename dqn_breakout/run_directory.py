@@ -70,9 +70,10 @@ class RunDirectory:
             return made
         except (OSError, ValueError) as error:  # ValueError: a zero byte in the name.
             reason = error.strerror if isinstance(error, OSError) else words.first_line(error)
+            shown = words.shortened(words.printable(str(self.path)))
             raise UserError(
-                f"The run directory {words.printable(str(self.path))} cannot be written "
-                f"({reason}). Choose another with --run_dir, or mend its permissions."
+                f"The run directory {shown} cannot be written ({reason}). Choose another with "
+                "--run_dir, or mend its permissions."
             ) from error
 
     @staticmethod

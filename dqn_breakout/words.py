@@ -27,6 +27,11 @@ def printable(text: str) -> str:
     return "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in text)
 
 
+def shortened(text: str, limit: int = 400) -> str:
+    """`text` without its middle where it is longer: both its ends say something."""
+    return text if len(text) <= limit else f"{text[: limit // 2]}...{text[-limit // 2 :]}"
+
+
 def first_line(error: Exception) -> str:
     """The first line of an error's text, printable, without its full stop."""
     lines = str(error).splitlines()
