@@ -42,13 +42,16 @@ def seconds(gin_files: Sequence[str], gin_bindings: Sequence[str], threads: int 
     from dqn_breakout import config, experiment  # noqa: F401  (registers what gin configures)
 
     config.parse(gin_files, gin_bindings)
-    fill = config.value("create_collector.random_fill_env_steps")
+    # The fill's last step, of all games, may go so far beyond.
+    first_row = config.value("create_collector.random_fill_env_steps") + config.value(
+        "create_environment.num_environments"
+    )
     with tempfile.TemporaryDirectory(prefix="first-gradient-step-") as folder:
         run = RunDirectory(folder)
         command = [sys.executable, "train.py", f"--run_dir={folder}"]
         command += [f"--gin_file={name}" for name in gin_files]
         command += [f"--gin_bindings={binding}" for binding in gin_bindings]
-        command.append(f"--gin_bindings=train.log_period_env_steps = {fill + 1}")
+        command.append(f"--gin_bindings=train.log_period_env_steps = {first_row}")
         started = time.perf_counter()
         process = processes.OwnProcess("train.py", command, talks=False, threads=threads)
         try:
