@@ -25,9 +25,9 @@ class TooLittleMemory(MeasurementError):
 def seconds(gin_files: Sequence[str], gin_bindings: Sequence[str], threads: int | None) -> float:
     """Starts a run in a new directory, waits for its first train steps, and ends it.
 
-    The run writes its first row after its first turn of training, and what is timed ends when that
-    row stands in `metrics.jsonl`. Imports, the random fill, compilation and that whole turn are in
-    it.
+    The run writes its first row after its second turn, the first that trains where play overlaps
+    with training, and what is timed ends when that row stands in `metrics.jsonl`. Imports, the
+    random fill, compilation and both turns are in it.
 
     Args:
         gin_files: The run's gin files.
@@ -42,9 +42,12 @@ def seconds(gin_files: Sequence[str], gin_bindings: Sequence[str], threads: int 
     from dqn_breakout import config, experiment  # noqa: F401  (registers what gin configures)
 
     config.parse(gin_files, gin_bindings)
-    # The fill's last step, of all games, may go so far beyond.
-    first_row = config.value("create_collector.random_fill_env_steps") + config.value(
-        "create_environment.num_environments"
+    # The fill's last step, of all games, may go beyond it, and the turn after it only plays where
+    # play overlaps with training.
+    first_row = (
+        config.value("create_collector.random_fill_env_steps")
+        + config.value("create_environment.num_environments")
+        + config.value("create_collector.env_steps_per_iteration")
     )
     with tempfile.TemporaryDirectory(prefix="first-gradient-step-") as folder:
         run = RunDirectory(folder)

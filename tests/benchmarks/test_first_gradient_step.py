@@ -18,7 +18,7 @@ TRAINS = """
 
     if os.environ["OMP_NUM_THREADS"] != "1":
         sys.exit("all cores are in use")
-    if sys.argv[-1] != "--gin_bindings=train.log_period_env_steps = 20016":
+    if sys.argv[-1] != "--gin_bindings=train.log_period_env_steps = 20080":
         sys.exit("the first row is not that of the first train steps")
     run = next(each for each in sys.argv if each.startswith("--run_dir=")).partition("=")[2]
     pathlib.Path(run, "metrics.jsonl").write_text('{"train_steps": 16}\\n')
