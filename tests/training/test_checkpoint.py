@@ -787,6 +787,20 @@ def test_rows_of_another_replay_buffer_are_refused(run, change, said):
     assert files(run) == before
 
 
+def assert_unusable(run: RunDirectory, reason: str) -> None:
+    """The newest checkpoint is refused, nothing assigned, and no file changed."""
+    before = files(run)
+    small = SmallRun()
+    with pytest.raises(UserError) as caught:
+        small.checkpointer(run).restore_newest()
+    assert caught.value.message == (
+        f"The checkpoint {run.checkpoints / '000000000020'} cannot be used: {reason}. Nothing was "
+        "deleted. Remove its folder to go on from the one before."
+    )
+    assert_equal(small.values(), SmallRun().values())
+    assert files(run) == before
+
+
 @pytest.mark.parametrize(
     ("field", "value"),
     [
@@ -803,17 +817,7 @@ def test_rows_that_no_game_gives_are_refused(run, field, value):
     """One value of one row; the checkpoint before is sound, but rows of its own may be in place."""
     saved_at(run, 5, 10)
     rewrite(run, lambda rows: rows[field].__setitem__((3, 1), value), FIRST)
-    before = files(run)
-    small = SmallRun()
-    with pytest.raises(UserError) as caught:
-        small.checkpointer(run).restore_newest()
-    assert caught.value.message == (
-        f"The checkpoint {run.checkpoints / '000000000020'} cannot be used: in {FIRST} is a value "
-        f"of {field} that no game gives. Nothing was deleted. Remove its folder to go on from the "
-        "one before."
-    )
-    assert_equal(small.values(), SmallRun().values())
-    assert files(run) == before
+    assert_unusable(run, f"in {FIRST} is a value of {field} that no game gives")
 
 
 @pytest.mark.parametrize("value", [-(10**9), 0, 19, 2**62])
@@ -825,17 +829,7 @@ def test_counts_other_than_the_manifests_are_refused(run, group, name, counter, 
     """What is due is worked out from them: train steps without end, in one turn."""
     saved_at(run, 5, 10)
     rewrite(run, lambda arrays: arrays.update({name: np.array(value)}), group)
-    before = files(run)
-    small = SmallRun()
-    with pytest.raises(UserError) as caught:
-        small.checkpointer(run).restore_newest()
-    assert caught.value.message == (
-        f"The checkpoint {run.checkpoints / '000000000020'} cannot be used: its manifest has "
-        f"{counter} = {stated}, and its {group} {value}. Nothing was deleted. Remove its folder to "
-        "go on from the one before."
-    )
-    assert_equal(small.values(), SmallRun().values())
-    assert files(run) == before
+    assert_unusable(run, f"its manifest has {counter} = {stated}, and its {group} {value}")
 
 
 def test_a_checkpoint_that_does_not_count_its_train_steps_is_refused(run):
