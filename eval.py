@@ -8,7 +8,7 @@ from typing import Any
 
 from absl import app, flags
 
-from dqn_breakout import command_line, words
+from dqn_breakout import command_line, errors
 from dqn_breakout.errors import UserError
 
 FLAGS = flags.FLAGS
@@ -39,7 +39,7 @@ def main(arguments: Sequence[str]) -> None:
     try:
         if len(arguments) > 1:
             raise UserError(
-                f"What is {words.shown(arguments[1])}? Options begin with --; see --help."
+                f"What is {errors.shown(arguments[1])}? Options begin with --; see --help."
             )
         from dqn_breakout.evaluation.request import EvaluationRequest
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from absl import app, flags
 
-from dqn_breakout import command_line, words
+from dqn_breakout import command_line, errors
 from dqn_breakout.errors import UserError
 
 FLAGS = flags.FLAGS
@@ -35,18 +35,18 @@ def main(arguments: Sequence[str]) -> None:
     try:
         if len(arguments) > 1:
             raise UserError(
-                f"What is {words.shown(arguments[1])}? Options begin with --; see --help."
+                f"What is {errors.shown(arguments[1])}? Options begin with --; see --help."
             )
         # The same command always means the same run: started again, it goes on.
         seed = "" if FLAGS.seed is None else f"-seed{FLAGS.seed}"
         name = "-".join(Path(file).stem for file in FLAGS.gin_file) + seed
         # TensorFlow takes seconds to import: after the flags were looked at.
-        from dqn_breakout import config, experiment, threads
-        from dqn_breakout.run_directory import expanded
+        from dqn_breakout import config, experiment, machine
+        from dqn_breakout.runs.directory import expanded
 
         run_dir = expanded(FLAGS.run_dir or f"runs/{name}")
         config.parse(FLAGS.gin_file, FLAGS.gin_bindings)
-        threads.share()
+        machine.share_threads()
         with config.building():
             exit_code = experiment.train(run_dir, FLAGS.seed, ignore_memory=FLAGS.ignore_memory)
         sys.exit(exit_code)

@@ -15,8 +15,8 @@ import psutil
 
 from benchmarks import contestant
 from benchmarks.this_project import ThisProject
-from dqn_breakout import checkpoint_files
 from dqn_breakout.errors import UserError
+from dqn_breakout.runs import checkpoint_files
 
 # Written and read at a time while the buffer is filled: small beside what is measured.
 _ROWS_IN_A_PIECE = 64

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from benchmarks import processes
 from benchmarks.report import MeasurementError
-from dqn_breakout.run_directory import RunDirectory
+from dqn_breakout.runs.directory import RunDirectory
 
 _LOOKS_EVERY_SECONDS = 0.01
 # Of the options, only a replay buffer that is too large makes `train.py` name this one.

@@ -21,7 +21,7 @@ import psutil
 
 from benchmarks import contestant
 from benchmarks.report import MeasurementError
-from dqn_breakout import words
+from dqn_breakout import errors
 from dqn_breakout.errors import UserError
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -118,7 +118,7 @@ class OwnProcess:
         )
         self._words.seek(0)
         lines = [line.strip() for line in self._words.read().splitlines() if line.strip()]
-        said = words.printable(lines[-1]) if lines else "nothing"
+        said = errors.printable(lines[-1]) if lines else "nothing"
         return MeasurementError(f"{self.name} {how}; its last words: {said}")
 
     def cpu_seconds(self) -> float:

@@ -84,10 +84,10 @@ def main(arguments: Sequence[str]) -> int:
     settings = {"gin_files": files, "gin_bindings": bindings, "seconds": options.seconds}
     result = report.header("profile", settings)
 
-    from dqn_breakout import config, experiment, threads
+    from dqn_breakout import config, experiment, machine
 
     config.parse(files, bindings)
-    threads.share()
+    machine.share_threads()
     with config.building():
         parts = experiment.build(1)
     print(f"Filling {parts.collector.random_fill_env_steps:,} transitions ...", flush=True)

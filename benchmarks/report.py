@@ -17,9 +17,9 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-from dqn_breakout import provenance, words
+from dqn_breakout import errors, machine
 from dqn_breakout.errors import UserError
-from dqn_breakout.run_directory import write_json
+from dqn_breakout.runs.directory import write_json
 
 
 class MeasurementError(UserError):
@@ -43,7 +43,7 @@ class ArgumentParser(argparse.ArgumentParser):
         Raises:
             UserError: Always.
         """
-        text = words.printable(message).rstrip(".")
+        text = errors.printable(message).rstrip(".")
         raise UserError(f"{text[:1].upper()}{text[1:]}; see --help.")
 
 
@@ -55,7 +55,7 @@ def positive_int(text: str) -> int:
     """
     if not (text.isascii() and text.isdigit() and len(text) <= 12 and int(text) > 0):
         raise argparse.ArgumentTypeError(
-            f"needs a whole number of 1 or more, but is {words.shown(text)}"
+            f"needs a whole number of 1 or more, but is {errors.shown(text)}"
         )
     return int(text)
 
@@ -72,7 +72,7 @@ def positive_seconds(text: str) -> float:
         seconds = math.nan
     if not 0 < seconds <= 86400:
         raise argparse.ArgumentTypeError(
-            f"needs seconds above 0 and of 86,400 at most, but is {words.shown(text)}"
+            f"needs seconds above 0 and of 86,400 at most, but is {errors.shown(text)}"
         )
     return seconds
 
@@ -128,9 +128,9 @@ def header(benchmark: str, settings: dict[str, Any]) -> dict[str, Any]:
     return {
         "benchmark": benchmark,
         "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        "git_revision": provenance.git_revision(),
-        "machine": provenance.machine(),
-        "versions": provenance.versions(),
+        "git_revision": machine.git_revision(),
+        "machine": machine.description(),
+        "versions": machine.versions(),
         "settings": settings,
     }
 

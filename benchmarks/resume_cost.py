@@ -36,7 +36,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import processes, report, rounds
-from dqn_breakout.run_directory import RunDirectory
+from dqn_breakout.runs.directory import RunDirectory
 
 ON, OFF = "exact resume on", "exact resume off"
 COST_FORMULA = (
@@ -53,7 +53,7 @@ _LOOKS_EVERY_SECONDS = 0.002
 _ROWS_OF_WARM_UP = 3
 # `train.py`, but for the segments written beside training.
 _WITHOUT_WRITING_AHEAD = (
-    "import runpy; from dqn_breakout.training.checkpoint import RunCheckpointer; "
+    "import runpy; from dqn_breakout.runs.checkpoint import RunCheckpointer; "
     "RunCheckpointer.write_ahead = lambda self: None; "
     "runpy.run_path('train.py', run_name='__main__')"
 )

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from benchmarks import contestant
-from dqn_breakout import provenance
+from dqn_breakout import machine
 from dqn_breakout.errors import UserError
 
 # Never reached: rounds end by time.
@@ -49,14 +49,14 @@ class ThisProject:
         Raises:
             UserError: The gin files or bindings are wrong.
         """
-        from dqn_breakout import config, experiment, threads
+        from dqn_breakout import config, experiment, machine
         from dqn_breakout.networks.nature_cnn import forward_flops
         from dqn_breakout.training.loop import iterations
         from dqn_breakout.training.milestones import Period
         from dqn_breakout.training.progress import ProgressMeter
 
         config.parse(settings["gin_files"], settings["gin_bindings"])
-        threads.share(settings["threads"])
+        machine.share_threads(settings["threads"])
         with config.building():
             parts = experiment.build(settings["seed"])
         self._parts = parts
@@ -105,4 +105,4 @@ class ThisProject:
 
 
 if __name__ == "__main__":
-    contestant.serve_contestant(ThisProject, provenance.versions, tell=(UserError,))
+    contestant.serve_contestant(ThisProject, machine.versions, tell=(UserError,))

@@ -6,7 +6,7 @@ import sys
 
 from absl import flags
 
-from dqn_breakout import words
+from dqn_breakout import errors
 from dqn_breakout.errors import UserError
 
 
@@ -22,9 +22,9 @@ def parse(arguments: list[str]) -> list[str]:
     try:
         return list(flags.FLAGS(arguments))
     except (flags.Error, ValueError) as error:  # ValueError: what absl lets through, --noflag=1.
-        reason = words.first_line(error).replace(" ?", "?")
+        reason = errors.first_line(error).replace(" ?", "?")
         # A value of thousands of digits would stand before what is wrong with it.
-        reason = words.shortened(reason)
+        reason = errors.shortened(reason)
     except RecursionError:  # absl looks for the nearest flag one letter of the name at a time.
         reason = "There is no flag with a name as long as that"
     print(f"{reason}{'' if reason.endswith('?') else '.'} See --help.", file=sys.stderr)

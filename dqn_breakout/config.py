@@ -27,7 +27,7 @@ import gin
 from gin import config as gin_config
 from gin import config_parser
 
-from dqn_breakout import gin_registry, gin_text, words
+from dqn_breakout import errors, gin_registry, gin_text
 from dqn_breakout.errors import UserError
 
 GIN_DIRECTORY: Path = Path(__file__).resolve().parent.parent / "gin"
@@ -73,11 +73,11 @@ def resolve(name: str) -> Path:
     if _kind(Path(f"{name}.gin")) == "file":
         return Path(f"{name}.gin")
     if kind:
-        raise UserError(f"{words.shown(name)} is a {kind}, not a gin file; {listing}")
+        raise UserError(f"{errors.shown(name)} is a {kind}, not a gin file; {listing}")
     stems = {stem: file for file in names for stem in (file, file.removesuffix(".gin"))}
-    near = words.nearest(Path(name).name, stems)
+    near = errors.nearest(Path(name).name, stems)
     hint = f"; did you mean {stems[near]}?" if near else ";"
-    raise UserError(f"There is no gin file {words.shown(name)}{hint} {listing}")
+    raise UserError(f"There is no gin file {errors.shown(name)}{hint} {listing}")
 
 
 def _kind(path: Path) -> str | None:
@@ -127,7 +127,7 @@ def parse(
         try:
             gin.finalize()
         except Exception as error:  # Hooks that other libraries registered raise what they like.
-            raise UserError(f"The configuration is refused: {words.first_line(error)}.") from error
+            raise UserError(f"The configuration is refused: {errors.first_line(error)}.") from error
     except UserError:
         gin.clear_config()
         raise
@@ -152,7 +152,7 @@ class _Reading:
         Raises:
             UserError: The file cannot be read, or something in it is wrong.
         """
-        name = path.name if path.parent == GIN_DIRECTORY else words.printable(str(path))
+        name = path.name if path.parent == GIN_DIRECTORY else errors.printable(str(path))
         self._files_read += 1
         if self._files_read > _MOST_FILES:
             raise UserError(f"{name} is one gin file too many: {_MOST_FILES} were read before it.")
@@ -170,7 +170,7 @@ class _Reading:
             except UserError as error:
                 raise UserError(f"{place}: {error.message}") from error
             if included.resolve() in chain:
-                circle = " -> ".join(words.printable(file.name) for file in (*chain, included))
+                circle = " -> ".join(errors.printable(file.name) for file in (*chain, included))
                 raise UserError(f"{place}: gin files include one another in a circle: {circle}.")
             self.read_file(included, chain)
 
@@ -184,11 +184,11 @@ class _Reading:
         if not text.strip():
             raise UserError(f"A gin binding is empty; {form}.")
         if "=" not in text:
-            raise UserError(f"Binding {words.shown(text)} has no '='; {form}.")
+            raise UserError(f"Binding {errors.shown(text)} has no '='; {form}.")
         source = gin_text.Source(text, None)
         statements = list(source.statements())
         if not statements:
-            raise UserError(f"Binding {words.shown(text)} is only a comment; {form}.")
+            raise UserError(f"Binding {errors.shown(text)} is only a comment; {form}.")
         for statement in statements:
             if isinstance(statement, config_parser.IncludeStatement):
                 raise UserError(f"{source.place(1)} is an include; give files with --gin_file.")
@@ -252,7 +252,7 @@ class _Reading:
         try:
             return delegate.configurable_reference(reference.name, reference.kind == "@()")
         except Exception as error:  # A scope makes gin subclass a class, which may refuse it.
-            raise UserError(f"gin cannot use {reference}: {words.first_line(error)}.") from error
+            raise UserError(f"gin cannot use {reference}: {errors.first_line(error)}.") from error
 
     def check(self) -> None:
         """Checks what only the whole configuration shows.
@@ -278,7 +278,7 @@ class _Reading:
             defined = [
                 scope for scope, selector in gin_config._CONFIG if selector == gin_registry.MACRO
             ]
-            near = words.nearest(
+            near = errors.nearest(
                 name, [*defined, *gin_registry.minimal_names(gin_config._CONSTANTS)]
             )
             hint = f"did you mean %{near}?" if near else f"add a line {name} = value."
@@ -336,7 +336,7 @@ class _Reading:
             if bound_selector != gin_registry.MACRO
         }
         meant |= {macro: macro for macro in self._macros_referred_to}
-        near = words.nearest(name, meant)
+        near = errors.nearest(name, meant)
         hint = f"did you mean {meant[near]}?" if near else "write Configurable.parameter = value."
         raise UserError(
             f"{self._places[key]}: {name} would be a macro, but nothing refers to %{name}; {hint}"

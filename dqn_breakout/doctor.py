@@ -26,7 +26,7 @@ from typing import Any
 
 from dqn_breakout import compatibility
 from dqn_breakout.errors import UserError
-from dqn_breakout.run_directory import expanded
+from dqn_breakout.runs.directory import expanded
 
 _ROOT = Path(__file__).resolve().parents[1]
 _INSTALL = "Run `make setup`, and use its Python: .venv/bin/python -m dqn_breakout.doctor"
@@ -79,9 +79,9 @@ def examine(
         yield Finding("Nothing else was looked at: it needs these packages.", skipped=True)
         return
     # Not above: it needs packages itself.
-    from dqn_breakout import provenance
+    from dqn_breakout import machine
 
-    yield check_cpu(_processor_flags(), provenance.usable_cores())
+    yield check_cpu(_processor_flags(), machine.usable_cores())
     yield check_ffmpeg()
     yield check_run_directory(run_dir)
 
@@ -212,9 +212,9 @@ def check_memory(
         available_bytes: What is free of it; by default the machine is asked.
     """
     # Imported here: without psutil, a line of its own says so.
-    from dqn_breakout import provenance
+    from dqn_breakout import machine
 
-    total = total_bytes or provenance.memory_bytes()
+    total = total_bytes or machine.memory_bytes()
     memory = importlib.import_module("psutil").virtual_memory()
     available = available_bytes or min(total, memory.available)
     needed = transitions * row_bytes + other_bytes

@@ -1,6 +1,9 @@
-"""The one exception that means "the user can mend this": shown as a sentence, never as a trace."""
+"""What users are told: the exception that they can mend, and how a sentence shows what they gave."""
 
 from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
 
 
 class UserError(Exception):
@@ -19,3 +22,42 @@ class UserError(Exception):
     def __init__(self, message: str):
         super().__init__(message)
         self.message = message
+
+
+def nearest(name: str, names: Iterable[str]) -> str | None:
+    """Returns the name that is spelt most like `name`, or None if none comes near."""
+    by_spelling = {each.lower(): each for each in names}
+    close = difflib.get_close_matches(name.lower(), by_spelling, n=1)
+    return by_spelling[close[0]] if close else None
+
+
+def shown(value: object, limit: int = 80) -> str:
+    """Returns `value` as Python writes it, cut to `limit` characters."""
+    try:
+        text = repr(value)
+    except ValueError:  # Python refuses to print whole numbers of thousands of digits.
+        text = f"a very long {type(value).__name__}"
+    return text if len(text) <= limit else f"{text[: limit - 3]}..."
+
+
+def printable(text: str) -> str:
+    """Escapes what a terminal would obey or could not show."""
+    return "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in text)
+
+
+def shortened(text: str, limit: int = 400) -> str:
+    """`text` without its middle where it is longer: both its ends say something."""
+    return text if len(text) <= limit else f"{text[: limit // 2]}...{text[-limit // 2 :]}"
+
+
+def first_line(error: Exception) -> str:
+    """The first line of an error's text, printable, without its full stop."""
+    lines = str(error).splitlines()
+    return printable(lines[0]).rstrip(".") if lines else type(error).__name__
+
+
+def cause(error: OSError) -> str:
+    """What the system says of an error, and of which file."""
+    if error.strerror is None:
+        return first_line(error)
+    return error.strerror + (f": {error.filename}" if error.filename else "")

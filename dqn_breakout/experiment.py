@@ -16,7 +16,7 @@ import gin
 import tensorflow as tf
 from tf_agents.environments.tf_py_environment import TFPyEnvironment
 
-from dqn_breakout import config, limits, words
+from dqn_breakout import config, errors, limits
 from dqn_breakout.agents.dqn_agent import ClippedDqnAgent
 from dqn_breakout.agents.exploration import RandomPolicy
 from dqn_breakout.collection.collector import Collector, create_collector
@@ -29,9 +29,10 @@ from dqn_breakout.evaluation import protocols, video
 from dqn_breakout.networks.fingerprint import weights_sha256
 from dqn_breakout.networks.nature_cnn import forward_flops
 from dqn_breakout.replay.frame_replay_buffer import FrameReplayBuffer
-from dqn_breakout.run_directory import RunDirectory, write_json
-from dqn_breakout.training import console, estimate, hooks, run_record
-from dqn_breakout.training.checkpoint import RunCheckpointer
+from dqn_breakout.runs import record
+from dqn_breakout.runs.checkpoint import RunCheckpointer
+from dqn_breakout.runs.directory import RunDirectory, write_json
+from dqn_breakout.training import console, estimate, hooks
 from dqn_breakout.training.divergence import Divergence
 from dqn_breakout.training.learner import Learner, create_learner
 from dqn_breakout.training.loop import iterations
@@ -165,11 +166,11 @@ def train(
         evaluation_period_env_steps,
     )
     with (
-        run_record.locked(run) as lock,
+        record.locked(run) as lock,
         StopSignals() as stop,
         contextlib.ExitStack() as closing,
     ):
-        seed = run_record.settle_seed(run, seed)
+        seed = record.settle_seed(run, seed)
         parts = build(seed, ignore_memory)
         closing.enter_context(_failures_told(run, parts.metrics))
         closing.callback(parts.collector.close)
@@ -180,7 +181,7 @@ def train(
             f"is {total_env_steps:,}, but the random fill alone takes {fill:,} environment steps; "
             "give more.",
         )
-        operative_config = run_record.check_config(run)
+        operative_config = record.check_config(run)
         checkpointer = RunCheckpointer(
             run,
             parts.agent,
@@ -208,14 +209,14 @@ def train(
             if owed == NOTHING:
                 console.tell(console.end(run, env_steps, None))
                 return 0
-        changes = run_record.changes_since_last_start(run)
+        changes = record.changes_since_last_start(run)
         if changes:
             console.tell(
                 f"Not as at this run's last start: {'; '.join(changes)}. It goes on, but perhaps "
                 "not to the bit as it would have there."
             )
         game = config.value("create_environment.game")
-        run_record.record_start(run, seed, game, env_steps, operative_config)
+        record.record_start(run, seed, game, env_steps, operative_config)
         console.tell(_plan(run, parts, seed, game, total_env_steps))
         writing = Writing(goes_on=go_on_without_checkpoints)
         play = functools.partial(
@@ -227,11 +228,11 @@ def train(
             parts.environment.batch_size,
             each_step=stop.check,
         )
-        record = functools.partial(
+        film = functools.partial(
             _record_game, parts, protocol, seed, evaluation_video_seconds, stop.check
         )
         evaluation_hook = hooks.EvaluationHook(
-            run, play, record if evaluation_video_seconds else None, meter.pause
+            run, play, film if evaluation_video_seconds else None, meter.pause
         )
         row_hooks: list[hooks.Hook] = [
             console.ConsoleHook(total_env_steps, env_steps),
@@ -278,7 +279,7 @@ def _failures_told(run: RunDirectory, metrics: CollectionMetrics) -> Iterator[No
         try:
             kept = f"is kept in {divergence.write(run)}"
         except OSError as error:
-            kept = f"could not be kept ({words.cause(error)})"
+            kept = f"could not be kept ({errors.cause(error)})"
         raise UserError(
             f"Training diverged at train step {divergence.train_step:,} "
             f"({metrics.env_steps:,} environment steps): {divergence.reason}. The batch "
@@ -289,7 +290,7 @@ def _failures_told(run: RunDirectory, metrics: CollectionMetrics) -> Iterator[No
         full = error.errno in (errno.ENOSPC, errno.EDQUOT)
         raise UserError(
             f"A file could not be read or written at {metrics.env_steps:,} environment steps "
-            f"({words.cause(error)}). Checkpoints written before are sound; "
+            f"({errors.cause(error)}). Checkpoints written before are sound; "
             f"{'make room' if full else 'mend that'} and start the same command again."
         ) from error
 

@@ -12,9 +12,10 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from dqn_breakout import checkpoint_files, words
+from dqn_breakout import errors
 from dqn_breakout.errors import UserError
-from dqn_breakout.run_directory import RunDirectory, write_atomically
+from dqn_breakout.runs import checkpoint_files
+from dqn_breakout.runs.directory import RunDirectory, write_atomically
 
 
 def export_network(run_dir: Path, folder: Path) -> Path:
@@ -64,7 +65,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return UserError.EXIT_CODE
     except OSError as error:
         print(
-            f"{given.folder} cannot be written ({words.cause(error)}). Make room, or give another "
+            f"{given.folder} cannot be written ({errors.cause(error)}). Make room, or give another "
             "folder.",
             file=sys.stderr,
         )

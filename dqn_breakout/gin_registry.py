@@ -15,7 +15,7 @@ from typing import Any
 
 from gin import config as gin_config
 
-from dqn_breakout import gin_text, words
+from dqn_breakout import errors, gin_text
 from dqn_breakout.errors import UserError
 
 # TF-Agents registers its classes with gin too; this project's builders set those up themselves.
@@ -44,20 +44,20 @@ def find(selector: str, reference: gin_text.Reference | None = None) -> Any:
     if len(matches) > 1:
         several = ", ".join(sorted(matches))
         raise UserError(
-            f"{words.shown(selector)} could be any of {several}; write more of its name."
+            f"{errors.shown(selector)} could be any of {several}; write more of its name."
         )
     if matches and matches[0] in (MACRO, CONSTANT):
         raise UserError(
-            f"{words.shown(selector)} is gin's own; write NAME = value and %NAME instead."
+            f"{errors.shown(selector)} is gin's own; write NAME = value and %NAME instead."
         )
     if matches:
         return registry[matches[0]]
     names = {minimal.rsplit(".", 1)[-1]: minimal for minimal in minimal_names(registry)}
     names |= {minimal: minimal for minimal in minimal_names(registry)}
-    near = words.nearest(selector, names)
+    near = errors.nearest(selector, names)
     hint = f"; did you mean {names[near]}?" if near else "."
-    where = f" ({words.shown(reference)})" if reference else ""
-    raise UserError(f"no configurable is called {words.shown(selector)}{where}{hint}")
+    where = f" ({errors.shown(reference)})" if reference else ""
+    raise UserError(f"no configurable is called {errors.shown(selector)}{where}{hint}")
 
 
 def minimal_names(selectors: Any) -> list[str]:
@@ -104,10 +104,10 @@ def check_parameter(configurable: Any, selector: str, parameter: str) -> None:
     if parameter in names or takes_any:
         return
     open_names = [name for name in names if is_open(configurable, name)]
-    near = words.nearest(parameter, open_names)
+    near = errors.nearest(parameter, open_names)
     hint = f"did you mean {near}? Its parameters are" if near else "its parameters are"
     raise UserError(
-        f"{selector} has no parameter {words.shown(parameter)}; {hint}: "
+        f"{selector} has no parameter {errors.shown(parameter)}; {hint}: "
         f"{', '.join(open_names) or 'none'}."
     )
 

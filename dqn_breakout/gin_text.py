@@ -19,7 +19,7 @@ from typing import Any
 
 from gin import config_parser
 
-from dqn_breakout import words
+from dqn_breakout import errors
 from dqn_breakout.errors import UserError
 
 # Far above any sane configuration, far below what exhausts memory or Python's stack.
@@ -49,7 +49,7 @@ def read_text(path: Path) -> str:
     Raises:
         UserError: It cannot be read, is not UTF-8 text, or is far too large.
     """
-    name = words.shown(str(path))
+    name = errors.shown(str(path))
     try:
         with path.open("rb") as file:
             content = file.read(_LARGEST_FILE_BYTES + 1)
@@ -98,7 +98,7 @@ class Source:
 
     def place(self, line: int) -> str:
         """Returns what a message calls a line, counted from 1."""
-        return f"{self.name} line {line}" if self.name else f"Binding {words.shown(self.text)}"
+        return f"{self.name} line {line}" if self.name else f"Binding {errors.shown(self.text)}"
 
     def statements(self) -> Iterator[Any]:
         """Yields gin's statements, with references as `Reference`.
@@ -136,7 +136,7 @@ class Source:
         if found <= len(lines) and lines[found - 1].strip():
             line = found
         text = lines[line - 1].strip() if line <= len(lines) else ""
-        where = f", in {words.shown(text)}" if self.name and text else ""
+        where = f", in {errors.shown(text)}" if self.name and text else ""
         unquoted = re.match(r"include\s+\w", text)
         detail = _INCLUDE_FORM if unquoted else _syntax_detail(error)
         return f"{self.place(line)} is not valid gin: {detail}{where}."
@@ -162,14 +162,14 @@ def _syntax_detail(error: Exception) -> str:
         literals = {"true": "True", "false": "False", "none": "None", "null": "None"}
         meant = literals.get(word[1].lower())
         if meant:
-            return f"{words.shown(word[1])} is not a value; write {meant}"
+            return f"{errors.shown(word[1])} is not a value; write {meant}"
         return (
-            f"{words.shown(word[1])} is not a value; put text in quotes, and write % before a "
+            f"{errors.shown(word[1])} is not a value; put text in quotes, and write % before a "
             "macro and @ before a configurable"
         )
     message = re.sub(r"(\n +Failed to parse token|  Got ).*", "", message, flags=re.DOTALL)
     message = re.sub(r" \(<\w+>, line \d+\)| on line \d+: <.*>", "", message)
-    plain = words.printable(" ".join(message.split()).rstrip("."))
+    plain = errors.printable(" ".join(message.split()).rstrip("."))
     plain = _PLAIN_WORDS.get(message, plain[:1].lower() + plain[1:])
     return plain or type(error).__name__
 

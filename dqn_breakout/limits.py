@@ -8,7 +8,7 @@ import numbers
 from collections.abc import Callable, Collection
 from typing import Any, TypeVar
 
-from dqn_breakout import words
+from dqn_breakout import errors
 from dqn_breakout.errors import UserError
 
 _LONGEST_LIST_OF_CHOICES = 12
@@ -47,7 +47,7 @@ def positive_float(parameter: str, value: object) -> float:
     number = _finite(value)
     allowed = "must be a number above 0"
     require(
-        number is not None and number > 0, parameter, f"{allowed}, but is {words.shown(value)}."
+        number is not None and number > 0, parameter, f"{allowed}, but is {errors.shown(value)}."
     )
     return float(number or 0)
 
@@ -57,7 +57,7 @@ def non_negative_float(parameter: str, value: object) -> float:
     number = _finite(value)
     allowed = "must be a number of 0 or more"
     require(
-        number is not None and number >= 0, parameter, f"{allowed}, but is {words.shown(value)}."
+        number is not None and number >= 0, parameter, f"{allowed}, but is {errors.shown(value)}."
     )
     return float(number or 0)
 
@@ -67,14 +67,14 @@ def fraction(parameter: str, value: object) -> float:
     number = _finite(value)
     allowed = "must be a number from 0 to 1"
     fits = number is not None and 0 <= number <= 1
-    require(fits, parameter, f"{allowed}, but is {words.shown(value)}.")
+    require(fits, parameter, f"{allowed}, but is {errors.shown(value)}.")
     return float(number or 0)
 
 
 def boolean(parameter: str, value: object) -> bool:
     """Returns `value` if it is True or False; raises UserError otherwise."""
     if not isinstance(value, bool):
-        raise UserError(f"{parameter} must be True or False, but is {words.shown(value)}.")
+        raise UserError(f"{parameter} must be True or False, but is {errors.shown(value)}.")
     return value
 
 
@@ -92,23 +92,23 @@ def one_of(parameter: str, value: object, choices: Collection[_Choice]) -> _Choi
     for choice in choices:
         if type(value) is type(choice) and value == choice:
             return choice
-    given = f"but is {words.shown(value)}"
+    given = f"but is {errors.shown(value)}"
     texts = [choice for choice in choices if isinstance(choice, str)]
     text = value if isinstance(value, str) else ""
     if len(choices) > _LONGEST_LIST_OF_CHOICES:
-        near = [words.shown(each) for each in difflib.get_close_matches(text, texts, n=3)]
+        near = [errors.shown(each) for each in difflib.get_close_matches(text, texts, n=3)]
         hint = f"; the nearest are {', '.join(near)}." if near else "."
         raise UserError(f"{parameter} must be one of {len(choices)} known values, {given}{hint}")
-    listing = ", ".join(words.shown(choice) for choice in choices)
-    nearest = words.nearest(text, texts)
-    hint = f"; did you mean {words.shown(nearest)}?" if nearest else "."
+    listing = ", ".join(errors.shown(choice) for choice in choices)
+    nearest = errors.nearest(text, texts)
+    hint = f"; did you mean {errors.shown(nearest)}?" if nearest else "."
     raise UserError(f"{parameter} must be one of {listing}, {given}{hint}")
 
 
 def _whole_number(parameter: str, value: object, least: int) -> int:
     if not isinstance(value, numbers.Integral) or isinstance(value, bool) or value < least:
         raise UserError(
-            f"{parameter} must be a whole number of {least} or more, but is {words.shown(value)}."
+            f"{parameter} must be a whole number of {least} or more, but is {errors.shown(value)}."
         )
     return int(value)
 
@@ -135,6 +135,6 @@ def builder(parameter: str, value: object, example: str) -> Callable[..., Any]:
     if not callable(value):
         raise UserError(
             f"{parameter} must be a builder, such as {example} (without quotes or brackets), but "
-            f"is {words.shown(value)}."
+            f"is {errors.shown(value)}."
         )
     return value

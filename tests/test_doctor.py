@@ -10,7 +10,7 @@ from pathlib import Path
 import gin
 import pytest
 
-from dqn_breakout import doctor, provenance
+from dqn_breakout import doctor
 from dqn_breakout.errors import UserError
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -203,7 +203,7 @@ def test_memory_that_is_not_there() -> None:
 
 def test_a_containers_limit_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     limit = tmp_path / "memory.max"
-    monkeypatch.setattr(provenance, "_MEMORY_LIMITS", (limit,))
+    monkeypatch.setattr(machine, "_MEMORY_LIMITS", (limit,))
     limit.write_text("2000000000\n")
     assert "of 2.0 GB free" in doctor.check_memory(10**6, 7_000, 10**9).text
 

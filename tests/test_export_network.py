@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dqn_breakout import checkpoint_files
 from dqn_breakout.errors import UserError
 from dqn_breakout.export_network import export_network, main
-from dqn_breakout.run_directory import RunDirectory
+from dqn_breakout.runs import checkpoint_files
+from dqn_breakout.runs.directory import RunDirectory
 
 
 @pytest.fixture

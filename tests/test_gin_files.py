@@ -12,7 +12,7 @@ import pytest
 
 from dqn_breakout import config, experiment, used_config
 from dqn_breakout.evaluation import protocols
-from dqn_breakout.run_directory import RunDirectory
+from dqn_breakout.runs.directory import RunDirectory
 
 # Small enough for seconds; the number of environments and the rules of the game stay the file's.
 TINY = (

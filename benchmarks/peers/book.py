@@ -33,7 +33,7 @@ from tf_agents.trajectories import time_step as ts
 from tf_agents.utils import common
 
 from benchmarks import contestant
-from dqn_breakout import provenance
+from dqn_breakout import machine
 
 _MAX_EPISODE_STEPS = 27_000
 _EPSILON = 0.01
@@ -180,4 +180,4 @@ class BookLoop:
 
 
 if __name__ == "__main__":
-    contestant.serve_contestant(BookLoop, provenance.versions)
+    contestant.serve_contestant(BookLoop, machine.versions)

@@ -13,7 +13,7 @@ from tf_agents.drivers.dynamic_step_driver import DynamicStepDriver
 from tf_agents.environments.tf_py_environment import TFPyEnvironment
 from tf_agents.trajectories import time_step as ts
 
-from dqn_breakout import limits, words
+from dqn_breakout import errors, limits
 from dqn_breakout.agents.exploration import CountedPolicy, EpsilonGreedyPolicy
 from dqn_breakout.collection.staging import Staging
 
@@ -178,8 +178,8 @@ def create_collector(
     limits.require(
         env_steps_per_iteration <= _MOST_ENV_STEPS_PER_ITERATION,
         name,
-        f"is {words.shown(env_steps_per_iteration)}; at most {_MOST_ENV_STEPS_PER_ITERATION:,} are "
-        "possible, since a stop waits for an iteration's end and its frames are held until then.",
+        f"is {errors.shown(env_steps_per_iteration)}; at most {_MOST_ENV_STEPS_PER_ITERATION:,} "
+        "are possible, since a stop waits for an iteration's end and its frames are held until then.",
     )
     limits.boolean("create_collector.overlapped", overlapped)
     return Collector(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import gin
 from tf_agents.environments.tf_py_environment import TFPyEnvironment
 
-from dqn_breakout import limits, words
+from dqn_breakout import errors, limits
 from dqn_breakout.environments.atari_environment import AtariEnvironment
 from dqn_breakout.environments.frame_stack import FrameStack4
 from dqn_breakout.environments.games import GamesBuilder
@@ -62,22 +62,22 @@ def create_environment(
     limits.require(
         num_environments <= _MOST_ENVIRONMENTS,
         f"{name}.num_environments",
-        f"must be at most {_MOST_ENVIRONMENTS:,}, but is {words.shown(num_environments)}.",
+        f"must be at most {_MOST_ENVIRONMENTS:,}, but is {errors.shown(num_environments)}.",
     )
     limits.positive_int(f"{name}.frame_skip", frame_skip)
     limits.non_negative_int(f"{name}.noop_max", noop_max)
     limits.require(
         noop_max < _MOST_ALE_FRAMES,
         f"{name}.noop_max",
-        f"must be below {_MOST_ALE_FRAMES:,}, but is {words.shown(noop_max)}.",
+        f"must be below {_MOST_ALE_FRAMES:,}, but is {errors.shown(noop_max)}.",
     )
     limits.fraction(f"{name}.sticky_action_probability", sticky_action_probability)
     limits.positive_int(f"{name}.max_episode_steps", max_episode_steps)
     limits.require(
         max_episode_steps * frame_skip <= _MOST_ALE_FRAMES,
         f"{name}.max_episode_steps",
-        f"is {words.shown(max_episode_steps)} and frame_skip is {words.shown(frame_skip)}: a game "
-        f"would last over {_MOST_ALE_FRAMES:,} ALE frames, more than the emulator counts; lower "
+        f"is {errors.shown(max_episode_steps)} and frame_skip is {errors.shown(frame_skip)}: a "
+        f"game would last over {_MOST_ALE_FRAMES:,} ALE frames, more than the emulator counts; lower "
         "them.",
     )
     limits.boolean(f"{name}.terminal_on_life_loss", terminal_on_life_loss)
@@ -107,5 +107,5 @@ def _check_games(games: object) -> None:
     choices = "write @vector_games or @python_games"
     if isinstance(games, str):
         meant = f"write @{games}" if games in ("vector_games", "python_games") else choices
-        raise UserError(f"{name} is the text {words.shown(games)}; {meant}, without quotes.")
-    limits.require(callable(games), name, f"is {words.shown(games)}; {choices}.")
+        raise UserError(f"{name} is the text {errors.shown(games)}; {meant}, without quotes.")
+    limits.require(callable(games), name, f"is {errors.shown(games)}; {choices}.")

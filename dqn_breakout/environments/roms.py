@@ -8,7 +8,7 @@ import re
 import ale_py
 import gymnasium
 
-from dqn_breakout import words
+from dqn_breakout import errors
 from dqn_breakout.errors import UserError
 
 gymnasium.register_envs(ale_py)
@@ -44,7 +44,7 @@ def rom_id(game: str) -> str:
             "Give the plain name, without what stands around it in gymnasium's ALE/<name>-v5 ids: "
             "frames are skipped once, by create_environment.frame_skip."
         )
-    raise UserError(f"There is no Atari game {words.shown(game)}: {hint} {rule}")
+    raise UserError(f"There is no Atari game {errors.shown(game)}: {hint} {rule}")
 
 
 def _rom_ids() -> dict[str, str]:

@@ -6,7 +6,7 @@ import gin
 import numpy as np
 from ale_py.vector_env import AtariVectorEnv
 
-from dqn_breakout import provenance
+from dqn_breakout import machine
 from dqn_breakout.environments.games import Games, GamesStep, check_called_by_builder
 from dqn_breakout.environments.roms import rom_id
 from dqn_breakout.errors import UserError
@@ -46,7 +46,7 @@ class VectorGames(Games):
             rom_id(game),
             batch_size,
             # ale-py's own choice counts the machine's processors, whichever of them may be used.
-            num_threads=min(batch_size, provenance.usable_cores()),
+            num_threads=min(batch_size, machine.usable_cores()),
             frameskip=frame_skip,
             # ale-py draws from [0, noop_max).
             noop_max=noop_max + 1 if noop_max else 0,

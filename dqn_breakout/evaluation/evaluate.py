@@ -12,7 +12,7 @@ from tf_agents.environments.tf_py_environment import TFPyEnvironment
 from tf_agents.policies.tf_policy import TFPolicy
 from tf_agents.trajectories import time_step as ts
 
-from dqn_breakout import config, limits, provenance
+from dqn_breakout import config, limits, machine
 from dqn_breakout.agents.exploration import EpsilonGreedyPolicy, RandomPolicy
 from dqn_breakout.environments.builder import create_environment
 from dqn_breakout.evaluation import scores
@@ -266,6 +266,6 @@ def _evaluate(
         "games_cut_off": int(played.truncated.sum()),
         "returns": returns,
         "lengths_env_steps": played.lengths.tolist(),
-        "git_revision": provenance.git_revision(),
-        "versions": provenance.versions(),
+        "git_revision": machine.git_revision(),
+        "versions": machine.versions(),
     }

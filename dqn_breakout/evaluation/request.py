@@ -8,10 +8,11 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from dqn_breakout import checkpoint_files, config, limits
+from dqn_breakout import config, limits
 from dqn_breakout.errors import UserError
 from dqn_breakout.evaluation import protocols
-from dqn_breakout.run_directory import RunDirectory, expanded
+from dqn_breakout.runs import checkpoint_files
+from dqn_breakout.runs.directory import RunDirectory, expanded
 
 VIDEO_ENDINGS = (".mp4", ".gif")
 

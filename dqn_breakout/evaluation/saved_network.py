@@ -11,11 +11,12 @@ from typing import Any
 
 import numpy as np
 
-from dqn_breakout import checkpoint_files, config, words
+from dqn_breakout import config, errors
 from dqn_breakout.environments.builder import create_environment
 from dqn_breakout.errors import UserError
 from dqn_breakout.evaluation.request import checkpoints_of
-from dqn_breakout.run_directory import RunDirectory
+from dqn_breakout.runs import checkpoint_files
+from dqn_breakout.runs.directory import RunDirectory
 
 
 @dataclasses.dataclass(frozen=True)
@@ -92,8 +93,8 @@ def _assign(
     for name, array, variable in zip(sorted(arrays), saved, variables, strict=True):
         if array.dtype != variable.dtype.as_numpy_dtype or not np.isfinite(array).all():
             raise UserError(
-                f"The checkpoint {checkpoint} cannot be played: its array {words.shown(name)} does "
-                f"not hold finite {variable.dtype.name} numbers."
+                f"The checkpoint {checkpoint} cannot be played: its array {errors.shown(name)} "
+                f"does not hold finite {variable.dtype.name} numbers."
             )
     for array, variable in zip(saved, variables, strict=True):
         variable.assign(array)

@@ -14,7 +14,7 @@ import imageio_ffmpeg
 import numpy as np
 from PIL import Image
 
-from dqn_breakout import config, words
+from dqn_breakout import config, errors
 from dqn_breakout.errors import UserError
 from dqn_breakout.evaluation.panel import COLOURS, Panel
 from dqn_breakout.evaluation.protocols import EvaluationProtocol
@@ -80,7 +80,7 @@ def record_game(
         seconds = write(temporary, _pictures(steps, game, subtitle, per_second, scale), per_second)
         os.replace(temporary, target)
     except (OSError, RuntimeError) as error:  # imageio's, where ffmpeg is missing or ended
-        reason = words.first_line(error)
+        reason = errors.first_line(error)
         raise UserError(f"The video {target} cannot be written: {reason}.") from error
     finally:
         temporary.unlink(missing_ok=True)

@@ -11,7 +11,7 @@ import tensorflow as tf
 import tf_keras
 from tf_agents.networks import q_network as q_network_lib
 
-from dqn_breakout import limits, seeding, words
+from dqn_breakout import errors, limits, seeding
 from dqn_breakout.errors import UserError
 
 # Sixty times the paper's network; each copy of the weights would take 400 MB.
@@ -34,8 +34,8 @@ class LanedQNetwork(q_network_lib.QNetwork):
     next. On so small a network the waiting takes a fifth of the time. A lane takes its part of the
     batch through all convolutions, and back in a gradient, without waiting for the others. With as
     many processors as lanes it does so on one thread; with more, each of its operations still is
-    shared among some of them (`threads.share`), and waits for those. The dense layers, which have
-    nearly all of the weights, take the whole batch. What comes out differs by rounding alone.
+    shared among some of them (`machine.share_threads`), and waits for those. The dense layers,
+    which have nearly all of the weights, take the whole batch. What comes out differs by rounding alone.
 
     A graph for batches of any size, such as one that TF-Agents' `PolicySaver` exports, has no size
     to split when it is traced: there a batch takes one lane, which is correct and only slower. The
@@ -130,7 +130,7 @@ def _check_layers(shape: Sequence[int], conv_layers: object, dense_units: object
     name = "create_q_network.conv_layers"
     form = (
         "needs a tuple with (filters, kernel size, stride) for each layer, such as "
-        f"((32, 8, 4), (64, 4, 2)), but is {words.shown(conv_layers)}."
+        f"((32, 8, 4), (64, 4, 2)), but is {errors.shown(conv_layers)}."
     )
     if not isinstance(conv_layers, Sequence) or isinstance(conv_layers, str):
         raise UserError(f"{name} {form}")
@@ -146,8 +146,8 @@ def _check_layers(shape: Sequence[int], conv_layers: object, dense_units: object
         limits.require(
             kernel <= min(height, width),
             name,
-            f"has kernel size {words.shown(kernel)} in layer {place}, which gets a picture of only "
-            f"{height}x{width}; lower it, or the strides and kernels before it.",
+            f"has kernel size {errors.shown(kernel)} in layer {place}, which gets a picture of "
+            f"only {height}x{width}; lower it, or the strides and kernels before it.",
         )
         weights += kernel * kernel * channels * filters
         _check_weights(name, weights)
@@ -158,7 +158,7 @@ def _check_layers(shape: Sequence[int], conv_layers: object, dense_units: object
     if not isinstance(dense_units, Sequence) or isinstance(dense_units, str):
         raise UserError(
             f"{name} needs a tuple with the units of each layer, such as (512,), but is "
-            f"{words.shown(dense_units)}."
+            f"{errors.shown(dense_units)}."
         )
     inputs = height * width * channels
     for units in dense_units:

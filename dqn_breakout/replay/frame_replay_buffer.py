@@ -13,7 +13,7 @@ from tf_agents.replay_buffers import tf_uniform_replay_buffer
 from tf_agents.trajectories import time_step as ts
 from tf_agents.trajectories import trajectory as trajectory_lib
 
-from dqn_breakout import limits, provenance, seeding
+from dqn_breakout import limits, machine, seeding
 from dqn_breakout.replay import compressed_frame_table  # noqa: F401  (registers it)
 from dqn_breakout.replay.frame_table import FrameTable, chosen_table
 
@@ -408,7 +408,7 @@ def create_replay_buffer(
     if table.ESTIMATED:
         when_full += " (an estimate from frames of Breakout)"
         instead = "Lower it, or"
-    memory = provenance.memory_bytes()
+    memory = machine.memory_bytes()
     limits.require(
         needed + OTHER_MEMORY_BYTES <= memory or ignore_memory,
         name,

@@ -9,7 +9,7 @@ import numpy as np
 import tensorflow as tf
 from tf_agents.utils import common
 
-from dqn_breakout import limits, words
+from dqn_breakout import errors, limits
 from dqn_breakout.errors import UserError
 
 # The name of the field that takes nearly all of a replay buffer's memory.
@@ -100,11 +100,11 @@ def chosen_table(parameter: str, builder: Any) -> type[FrameTable]:
     choices = "write @plain_frames or @compressed_frames"
     if isinstance(builder, str):
         raise UserError(
-            f"{parameter} is the text {words.shown(builder)}; {choices}, without quotes."
+            f"{parameter} is the text {errors.shown(builder)}; {choices}, without quotes."
         )
     if isinstance(builder, type) and issubclass(builder, FrameTable):
         raise UserError(f"{parameter} is given with () behind it; {choices}, without ().")
-    limits.require(callable(builder), parameter, f"is {words.shown(builder)}; {choices}.")
+    limits.require(callable(builder), parameter, f"is {errors.shown(builder)}; {choices}.")
     table = builder()
     if not (isinstance(table, type) and issubclass(table, FrameTable)):
         raise UserError(f"{parameter} is bound to what makes no frame table; {choices}.")

@@ -19,7 +19,7 @@ import numpy as np
 
 from dqn_breakout import used_config
 from dqn_breakout.errors import UserError
-from dqn_breakout.run_directory import RunDirectory
+from dqn_breakout.runs.directory import RunDirectory
 
 METRICS: tuple[str, ...] = (
     "train_steps",

@@ -13,9 +13,8 @@ from pathlib import Path
 
 import numpy as np
 
-from dqn_breakout.errors import UserError
+from dqn_breakout.errors import UserError, printable
 from dqn_breakout.reporting.run_records import Evaluation, RunRecord, read_run
-from dqn_breakout.words import printable
 
 _MOST_ROWS = 12
 _NONE = "-"

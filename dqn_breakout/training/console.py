@@ -13,8 +13,8 @@ from typing import TextIO
 import tensorflow as tf
 from tqdm import tqdm
 
-from dqn_breakout import provenance
-from dqn_breakout.run_directory import RunDirectory
+from dqn_breakout import machine
+from dqn_breakout.runs.directory import RunDirectory
 from dqn_breakout.training.loop import Iteration
 from dqn_breakout.training.progress import Row
 
@@ -34,7 +34,7 @@ def plan(
 ) -> str:
     """What will run, where, with how much memory, and until when."""
     gpus = len(tf.config.list_physical_devices("GPU"))
-    device = f"{gpus} GPU(s)" if gpus else f"CPU, {provenance.usable_cores()} cores"
+    device = f"{gpus} GPU(s)" if gpus else f"CPU, {machine.usable_cores()} cores"
     left = max(total_env_steps - env_steps, 0) / guessed_env_steps_per_second
     finish = datetime.datetime.now().astimezone() + datetime.timedelta(seconds=left)
     budget = (
@@ -47,7 +47,7 @@ def plan(
         f"  run directory   {run.path}",
         f"  device          {device}",
         f"  replay buffer   {replay_transitions:,} transitions, about {replay_bytes / 1e9:.2f} GB "
-        f"when full; this machine has {provenance.memory_bytes() / 1e9:.1f} GB",
+        f"when full; this machine has {machine.memory_bytes() / 1e9:.1f} GB",
         f"  budget          {budget}",
         f"  finish          around {finish:%a %H:%M}, in {format_seconds(left)} (a guess from the "
         f"processor's speed: {guessed_env_steps_per_second:,.0f} steps/s)",

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from dqn_breakout.run_directory import RunDirectory, write_atomically
+from dqn_breakout.runs.directory import RunDirectory, write_atomically
 
 
 class Divergence(Exception):

@@ -6,7 +6,7 @@ import time
 
 import tensorflow as tf
 
-from dqn_breakout import provenance
+from dqn_breakout import machine
 
 # Measured on two cores: convolutions of this size reach about half of the matrix product's speed.
 _SHARE_OF_PEAK = 0.5
@@ -41,6 +41,6 @@ def _peak_flops() -> float:
     product.numpy()
     speed = _PRODUCTS * 2.0 * _MATRIX**3 / (time.perf_counter() - started)
     # One product uses the threads within operations; lanes of a batch use all processors.
-    processors = provenance.usable_cores()
+    processors = machine.usable_cores()
     used = tf.config.threading.get_intra_op_parallelism_threads() or processors
     return speed * processors / min(used, processors)

@@ -16,9 +16,9 @@ from typing import Any, Protocol
 
 import tensorflow as tf
 
-from dqn_breakout import words
+from dqn_breakout import errors
 from dqn_breakout.errors import UserError
-from dqn_breakout.run_directory import RunDirectory, naming, write_atomically, write_json
+from dqn_breakout.runs.directory import RunDirectory, naming, write_atomically, write_json
 from dqn_breakout.training.console import tell
 from dqn_breakout.training.loop import Iteration
 from dqn_breakout.training.progress import Row
@@ -86,7 +86,7 @@ class EventFile:
         try:
             yield
         except tf.errors.OpError as error:
-            reason = words.first_line(error)
+            reason = errors.first_line(error)
             raise OSError(errno.EIO, reason, str(self._folder)) from error
 
 

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import gin
 import tensorflow as tf
 
-from dqn_breakout import limits, words
+from dqn_breakout import errors, limits
 from dqn_breakout.agents.dqn_agent import DIVERGED
 from dqn_breakout.training.divergence import Divergence
 
@@ -207,7 +207,7 @@ def create_learner(
     limits.require(
         drawn <= _MOST_TRANSITIONS_OF_A_GROUP,
         f"{name}.batch_size",
-        f"times train_steps_per_group is {words.shown(drawn)}; at most "
+        f"times train_steps_per_group is {errors.shown(drawn)}; at most "
         f"{_MOST_TRANSITIONS_OF_A_GROUP:,} transitions can be drawn at once.",
     )
     return Learner(

@@ -12,14 +12,14 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from dqn_breakout import words
-from dqn_breakout.run_directory import RunDirectory
-from dqn_breakout.training.checkpoint import RunCheckpointer
+from dqn_breakout import errors
+from dqn_breakout.runs.checkpoint import RunCheckpointer
+from dqn_breakout.runs.directory import RunDirectory
+from dqn_breakout.runs.record import Lock
 from dqn_breakout.training.console import ConsoleHook, tell
 from dqn_breakout.training.hooks import EvaluationHook, Hook, Output
 from dqn_breakout.training.loop import Iteration
 from dqn_breakout.training.progress import ProgressMeter, Row
-from dqn_breakout.training.run_record import Lock
 from dqn_breakout.training.signals import StopSignals
 
 
@@ -92,7 +92,7 @@ class Writing:
                 raise
             if what not in self._failing:
                 tell(
-                    f"Could not write {what} ({words.cause(error)}); going on without, as "
+                    f"Could not write {what} ({errors.cause(error)}); going on without, as "
                     "train.go_on_without_checkpoints says."
                 )
             self._failing.add(what)

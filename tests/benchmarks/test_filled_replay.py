@@ -7,7 +7,6 @@ import pytest
 
 from benchmarks import filled_replay
 from benchmarks.filled_replay import FilledReplay
-from dqn_breakout import threads
 
 pytestmark = pytest.mark.usefixtures("clean_gin")
 
@@ -18,7 +17,7 @@ def test_a_filled_buffer_repeats_what_was_played(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(filled_replay, "_ENV_STEPS_IN_A_PIECE", 40)
     monkeypatch.setattr(filled_replay, "_ROWS_IN_A_PIECE", 15)
     # TensorFlow lets nobody choose its threads twice in a process.
-    monkeypatch.setattr(threads, "share", lambda _: None)
+    monkeypatch.setattr(machine, "share_threads", lambda _: None)
     bindings = [
         "create_environment.num_environments = 2",
         f"create_replay_buffer.capacity_transitions = {CAPACITY}",

@@ -17,8 +17,8 @@ import shutil
 import sys
 from pathlib import Path
 
-from dqn_breakout import checkpoint_files
-from dqn_breakout.run_directory import RunDirectory
+from dqn_breakout.runs import checkpoint_files
+from dqn_breakout.runs.directory import RunDirectory
 from tests.chaos import campaign, run_outcome
 from tests.chaos.campaign import Result
 from tests.chaos.tiny_run import compare, flags, reference

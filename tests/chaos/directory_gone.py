@@ -18,8 +18,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from dqn_breakout import checkpoint_files
-from dqn_breakout.run_directory import RunDirectory
+from dqn_breakout.runs import checkpoint_files
+from dqn_breakout.runs.directory import RunDirectory
 from tests.chaos import campaign
 from tests.chaos.campaign import Result
 from tests.chaos.disk_full import GO_ON, ended_as_left_alone, said_again

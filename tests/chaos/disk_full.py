@@ -35,9 +35,10 @@ from typing import Any
 import lz4.frame
 import numpy as np
 
-from dqn_breakout import checkpoint_files, used_config
+from dqn_breakout import used_config
 from dqn_breakout.errors import UserError
-from dqn_breakout.run_directory import RunDirectory
+from dqn_breakout.runs import checkpoint_files
+from dqn_breakout.runs.directory import RunDirectory
 from tests.chaos import campaign, file_operations, run_outcome
 from tests.chaos.campaign import Result
 from tests.chaos.file_operations import Operation

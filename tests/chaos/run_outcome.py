@@ -7,8 +7,9 @@ import json
 from pathlib import Path
 from typing import Any
 
-from dqn_breakout import checkpoint_files, used_config
-from dqn_breakout.run_directory import RunDirectory
+from dqn_breakout import used_config
+from dqn_breakout.runs import checkpoint_files
+from dqn_breakout.runs.directory import RunDirectory
 
 # What a clock says differs from run to run.
 CLOCKS = {"env_steps_per_second", "wall_seconds", "checkpoint_seconds"}

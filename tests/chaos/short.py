@@ -12,7 +12,7 @@ import functools
 import sys
 from pathlib import Path
 
-from dqn_breakout import checkpoint_files
+from dqn_breakout.runs import checkpoint_files
 from tests.chaos import campaign, damage, directory_gone, disk_full, kill, stop
 from tests.chaos.campaign import Result
 from tests.chaos.tiny_run import operations, written_beside_training

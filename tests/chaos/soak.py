@@ -25,7 +25,7 @@ from pathlib import Path
 
 import psutil
 
-from dqn_breakout.run_directory import RunDirectory
+from dqn_breakout.runs.directory import RunDirectory
 from tests.chaos import campaign
 from tests.chaos.train_process import TrainProcess
 

@@ -21,8 +21,8 @@ import time
 from pathlib import Path
 from typing import Any, Literal
 
-from dqn_breakout import checkpoint_files
-from dqn_breakout.run_directory import RunDirectory
+from dqn_breakout.runs import checkpoint_files
+from dqn_breakout.runs.directory import RunDirectory
 from tests.chaos import campaign, run_outcome
 from tests.chaos.campaign import Result
 from tests.chaos.run_outcome import rows_so_far

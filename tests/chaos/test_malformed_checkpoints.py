@@ -26,13 +26,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 # `experiment` defines what the configuration of an exported run binds.
-from dqn_breakout import checkpoint_files, experiment  # noqa: F401
-from dqn_breakout.checkpoint_files import DamagedCheckpoint
+from dqn_breakout import experiment  # noqa: F401
 from dqn_breakout.environments.atari_environment import AtariEnvironment
 from dqn_breakout.errors import UserError
 from dqn_breakout.evaluation.saved_network import load_network
 from dqn_breakout.export_network import export_network
-from dqn_breakout.run_directory import RunDirectory
+from dqn_breakout.runs import checkpoint_files
+from dqn_breakout.runs.checkpoint_files import DamagedCheckpoint
+from dqn_breakout.runs.directory import RunDirectory
 from tests.evaluation.conftest import CONFIG, random_weights
 from tests.scripted_games import Move, Script, ScriptedGames
 

@@ -26,7 +26,6 @@ from hypothesis import strategies as st
 from dqn_breakout import command_line, config, doctor
 from dqn_breakout.errors import UserError
 from dqn_breakout.evaluation.request import EvaluationRequest
-from dqn_breakout.training import run_record
 from tests.chaos.tiny_run import PATHS, TINY
 from tests.chaos.train_process import REPOSITORY
 
@@ -173,7 +172,7 @@ def command(train: ModuleType, folder: Path, *arguments: str) -> tuple[int, str,
         contextlib.redirect_stdout(out),
         contextlib.redirect_stderr(err),
     ):
-        patch.setattr(run_record, "record_start", would_train)
+        patch.setattr(record, "record_start", would_train)
         # This process has its threads already.
         for name in ("set_intra_op_parallelism_threads", "set_inter_op_parallelism_threads"):
             patch.setattr(tf.config.threading, name, lambda number: None)

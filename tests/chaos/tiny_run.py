@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from dqn_breakout.run_directory import RunDirectory
+from dqn_breakout.runs.directory import RunDirectory
 from tests.chaos import file_operations, run_outcome
 from tests.chaos.file_operations import Operation
 from tests.chaos.train_process import REPOSITORY, TrainProcess

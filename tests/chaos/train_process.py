@@ -157,7 +157,7 @@ def warm_up() -> None:
     from tensorflow.python.eager import context
 
     from dqn_breakout import config, experiment  # noqa: F401
-    from dqn_breakout.training import checkpoint
+    from dqn_breakout.runs import checkpoint
 
     assert context.context()._context_handle is None, "TensorFlow has threads by now"
     assert checkpoint._SEGMENT_TRANSITIONS > _SEGMENT_TRANSITIONS

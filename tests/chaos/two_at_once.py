@@ -13,7 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from dqn_breakout.run_directory import RunDirectory
+from dqn_breakout.runs.directory import RunDirectory
 from tests.chaos import campaign
 from tests.chaos.campaign import Result
 from tests.chaos.tiny_run import PATHS, compare, flags, reference

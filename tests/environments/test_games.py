@@ -12,7 +12,6 @@ import numpy as np
 import psutil
 import pytest
 
-from dqn_breakout import provenance
 from dqn_breakout.environments.games import Games, GamesStep
 from dqn_breakout.environments.python_games import PythonGames
 from dqn_breakout.environments.roms import rom_id
@@ -319,7 +318,7 @@ def test_python_games_show_the_screen_of_the_first_game(make: MakeGames) -> None
 def test_vector_games_have_a_thread_for_each_usable_core_and_none_without_a_game(
     make: MakeGames, monkeypatch: pytest.MonkeyPatch, usable: int, games: int, threads: int
 ) -> None:
-    monkeypatch.setattr(provenance, "usable_cores", lambda: usable)
+    monkeypatch.setattr(machine, "usable_cores", lambda: usable)
     process = psutil.Process()
     before = process.num_threads()
     make(VectorGames, "Pong", games)

@@ -7,7 +7,7 @@ import gin
 import numpy as np
 import pytest
 
-from dqn_breakout.checkpoint_files import write_checkpoint
+from dqn_breakout.runs.checkpoint_files import write_checkpoint
 
 # The whole of what evaluation reads of a run's config; the network is a small one.
 CONFIG = """

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from dqn_breakout.checkpoint_files import open_checkpoint
+from dqn_breakout.runs.checkpoint_files import open_checkpoint
 from tests.evaluation.conftest import CONFIG, WriteRun
 
 EVAL = Path(__file__).resolve().parent.parent.parent / "eval.py"

@@ -21,8 +21,10 @@ import numpy as np
 import psutil
 import pytest
 
-from dqn_breakout import checkpoint_files, config, experiment, run_directory
-from dqn_breakout.run_directory import RunDirectory
+from dqn_breakout import config, experiment
+from dqn_breakout.runs import checkpoint_files
+from dqn_breakout.runs import directory as run_directory
+from dqn_breakout.runs.directory import RunDirectory
 from dqn_breakout.training import hooks
 
 TOTAL = "train.total_env_steps = 220"

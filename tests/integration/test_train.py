@@ -16,10 +16,11 @@ import numpy as np
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from dqn_breakout import checkpoint_files, config, provenance, used_config
+from dqn_breakout import config, machine, used_config
 from dqn_breakout.errors import UserError
 from dqn_breakout.evaluation import evaluate
-from dqn_breakout.run_directory import RunDirectory
+from dqn_breakout.runs import checkpoint_files
+from dqn_breakout.runs.directory import RunDirectory
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("clean_gin")]
 
@@ -84,7 +85,7 @@ def smoke(tmp_path_factory, start) -> Smoke:
         "--seed=7",
     ]
     # Asked for now: whoever works on the project may commit while the tests run.
-    git_revision = provenance.git_revision()
+    git_revision = machine.git_revision()
     ended = start(*arguments).wait()
     assert ended.code == 0, ended.err
     return Smoke(run, arguments, git_revision, ended)
@@ -120,9 +121,9 @@ def test_smoke_records_where_it_came_from(smoke, read_json):
     (only,) = record["starts"]
     assert only["env_steps"] == 0
     assert only["command"] == " ".join(["python", "train.py", *smoke.arguments])
-    assert only["versions"] == provenance.versions()
+    assert only["versions"] == machine.versions()
     assert only["git_revision"] == smoke.git_revision
-    assert only["machine"] == provenance.machine()
+    assert only["machine"] == machine.description()
 
 
 def test_smoke_keeps_its_operative_config(smoke):

@@ -12,7 +12,7 @@ import psutil
 import pytest
 import tensorflow as tf
 
-from dqn_breakout.run_directory import RunDirectory
+from dqn_breakout.runs.directory import RunDirectory
 from dqn_breakout.training import console
 from dqn_breakout.training.loop import Iteration
 from dqn_breakout.training.progress import Row

@@ -14,7 +14,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from tensorboard.util import tensor_util
 
 from dqn_breakout.errors import UserError
-from dqn_breakout.run_directory import RunDirectory
+from dqn_breakout.runs.directory import RunDirectory
 from dqn_breakout.training.hooks import EvaluationHook, MetricsFileHook, TensorBoardHook
 from dqn_breakout.training.loop import Iteration
 from dqn_breakout.training.progress import Row

@@ -16,7 +16,7 @@ import tensorflow as tf
 from dqn_breakout import config, experiment
 from dqn_breakout.experiment import Experiment
 from dqn_breakout.networks.fingerprint import weights_sha256
-from dqn_breakout.run_directory import RunDirectory
+from dqn_breakout.runs.directory import RunDirectory
 from dqn_breakout.training.divergence import Divergence
 from dqn_breakout.training.loop import Iteration, iterations
 from tests.scripted_games import ScriptedGames, random_scripts

@@ -13,13 +13,13 @@ from typing import Any
 
 import pytest
 
-from dqn_breakout.run_directory import RunDirectory
+from dqn_breakout.runs.directory import RunDirectory
+from dqn_breakout.runs.record import Lock, locked
 from dqn_breakout.training.console import ConsoleHook
 from dqn_breakout.training.hooks import Hook, MetricsFileHook, TensorBoardHook
 from dqn_breakout.training.loop import Iteration
 from dqn_breakout.training.milestones import NOTHING, Milestones, Owed, Period, Schedule, Writing
 from dqn_breakout.training.progress import Row
-from dqn_breakout.training.run_record import Lock, locked
 from dqn_breakout.training.signals import StopSignals
 
 

@@ -23,16 +23,17 @@ import tensorflow as tf
 from tf_agents.specs import tensor_spec
 from tf_agents.trajectories import trajectory as trajectory_lib
 
-from dqn_breakout import checkpoint_files, config, experiment
-from dqn_breakout.checkpoint_files import DamagedCheckpoint
+from dqn_breakout import config, experiment
 from dqn_breakout.errors import UserError
 from dqn_breakout.networks.fingerprint import weights_sha256
 from dqn_breakout.replay.compressed_frame_table import CompressedFrameTable
 from dqn_breakout.replay.frame_replay_buffer import FrameReplayBuffer
 from dqn_breakout.replay.frame_table import FrameTable
-from dqn_breakout.run_directory import RunDirectory
-from dqn_breakout.training import checkpoint as checkpoint_module
-from dqn_breakout.training.checkpoint import RunCheckpointer
+from dqn_breakout.runs import checkpoint as checkpoint_module
+from dqn_breakout.runs import checkpoint_files
+from dqn_breakout.runs.checkpoint import RunCheckpointer
+from dqn_breakout.runs.checkpoint_files import DamagedCheckpoint
+from dqn_breakout.runs.directory import RunDirectory
 from dqn_breakout.training.loop import iterations
 
 ENVIRONMENTS = 2

@@ -19,13 +19,14 @@ import numpy as np
 import tensorflow as tf
 from tf_agents.trajectories import time_step as ts
 
-from dqn_breakout import checkpoint_files, words
-from dqn_breakout.checkpoint_files import Checkpoint, DamagedCheckpoint
+from dqn_breakout import errors
 from dqn_breakout.collection.collector import Collector
 from dqn_breakout.collection.metrics import CollectionMetrics
 from dqn_breakout.errors import UserError
 from dqn_breakout.replay.frame_replay_buffer import FrameReplayBuffer, FrameRow
-from dqn_breakout.run_directory import RunDirectory
+from dqn_breakout.runs import checkpoint_files
+from dqn_breakout.runs.checkpoint_files import Checkpoint, DamagedCheckpoint
+from dqn_breakout.runs.directory import RunDirectory
 
 # About 29 MB of frames. While a segment is written, its rows and the compressed file are held;
 # while it is read, its decompressed bytes and its rows.
@@ -177,7 +178,7 @@ class RunCheckpointer:
         if saved_seed != self._seed:
             raise UserError(
                 f"{self._run.run_json} says that the seed is {self._seed}, and {checkpoint.path} "
-                f"is of seed {words.shown(saved_seed)}. Restore the file, or choose another "
+                f"is of seed {errors.shown(saved_seed)}. Restore the file, or choose another "
                 "--run_dir."
             )
         # All files are compared with their sizes and checksums before anything is assigned.
@@ -228,7 +229,7 @@ class RunCheckpointer:
         rows = checkpoint.counters.get(_ROWS)
         if rows != last:
             raise DamagedCheckpoint(
-                f"{path} has {last} replay rows and should have {words.shown(rows)}"
+                f"{path} has {last} replay rows and should have {errors.shown(rows)}"
             )
         first = ranges[0][0] if ranges else 0
         if first > max(0, last - self._replay_buffer.max_length):
@@ -416,7 +417,7 @@ def _check_count(checkpoint: Checkpoint, name: str, group: str, found: np.ndarra
     if int(found) != stated:
         raise _unusable(
             checkpoint,
-            f"its manifest has {name} = {words.shown(stated)}, and its {group} {int(found)}",
+            f"its manifest has {name} = {errors.shown(stated)}, and its {group} {int(found)}",
         )
 
 
@@ -453,4 +454,4 @@ def _difference(
         if found.dtype != dtype:
             return f"{name} is of type {found.dtype} there and {dtype} here"
     unknown = sorted(arrays.keys() - expected.keys())
-    return f"{words.shown(unknown[0])} is there and not here" if unknown else None
+    return f"{errors.shown(unknown[0])} is there and not here" if unknown else None

@@ -23,9 +23,10 @@ import lz4.frame
 import numpy as np
 import pytest
 
-from dqn_breakout import checkpoint_files, run_directory
-from dqn_breakout.checkpoint_files import Checkpoint, DamagedCheckpoint
 from dqn_breakout.errors import UserError
+from dqn_breakout.runs import checkpoint_files
+from dqn_breakout.runs import directory as run_directory
+from dqn_breakout.runs.checkpoint_files import Checkpoint, DamagedCheckpoint
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 
@@ -801,7 +802,7 @@ KILLED_WRITER = """
 import os, sys
 from pathlib import Path
 import numpy as np
-from dqn_breakout import checkpoint_files
+from dqn_breakout.runs import checkpoint_files
 
 folder, die_at = Path(sys.argv[1]), int(sys.argv[2])
 replace, calls = os.replace, 0

@@ -32,9 +32,9 @@ from typing import IO, Any
 import lz4.frame
 import numpy as np
 
-from dqn_breakout import words
+from dqn_breakout import errors
 from dqn_breakout.errors import UserError
-from dqn_breakout.run_directory import make_folder, naming, sync_folder, write_atomically
+from dqn_breakout.runs.directory import make_folder, naming, sync_folder, write_atomically
 
 FORMAT = 1
 _MANIFEST = "manifest.json"
@@ -132,7 +132,7 @@ class Checkpoint:
             stated = fingerprint.get("uncompressed_bytes")
             if type(stated) is not int:  # No size is over NaN.
                 raise DamagedCheckpoint(
-                    f"{path} is not a replay segment: {words.shown(stated)} is no size"
+                    f"{path} is not a replay segment: {errors.shown(stated)} is no size"
                 )
             return _read_arrays(path, _decompressed(path, file, min(stated, limit_bytes)))
 
@@ -283,7 +283,7 @@ def open_checkpoint(path: Path) -> Checkpoint:
         found = manifest["format"]
         if found != FORMAT:
             raise DamagedCheckpoint(
-                f"{manifest_path} is of format {words.shown(found)}; this version reads {FORMAT}"
+                f"{manifest_path} is of format {errors.shown(found)}; this version reads {FORMAT}"
             )
         complete = (
             manifest.keys() == _KEYS
@@ -464,7 +464,7 @@ def _verified(path: Path, fingerprint: Any, limit: int) -> Iterator[IO[bytes]]:
             if size != fingerprint.get("bytes"):
                 raise DamagedCheckpoint(
                     f"{path} has {size} bytes and should have "
-                    f"{words.shown(fingerprint.get('bytes'))}"
+                    f"{errors.shown(fingerprint.get('bytes'))}"
                 )
             if size > limit:
                 raise DamagedCheckpoint(

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from dqn_breakout.errors import UserError
-from dqn_breakout.run_directory import RunDirectory, sync_folder, write_atomically, write_json
+from dqn_breakout.runs.directory import RunDirectory, sync_folder, write_atomically, write_json
 
 
 @pytest.fixture

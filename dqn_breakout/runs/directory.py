@@ -23,7 +23,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from dqn_breakout import words
+from dqn_breakout import errors
 from dqn_breakout.errors import UserError
 
 
@@ -69,8 +69,8 @@ class RunDirectory:
             self.path.mkdir(exist_ok=True)
             return made
         except (OSError, ValueError) as error:  # ValueError: a zero byte in the name.
-            reason = error.strerror if isinstance(error, OSError) else words.first_line(error)
-            shown = words.shortened(words.printable(str(self.path)))
+            reason = error.strerror if isinstance(error, OSError) else errors.first_line(error)
+            shown = errors.shortened(errors.printable(str(self.path)))
             raise UserError(
                 f"The run directory {shown} cannot be written ({reason}). Choose another with "
                 "--run_dir, or mend its permissions."
@@ -109,7 +109,7 @@ def expanded(path: str | os.PathLike[str]) -> Path:
         return Path(path).expanduser()
     except (RuntimeError, ValueError) as error:  # ValueError: a zero byte in the name.
         raise UserError(
-            f"The home directory that {words.shown(os.fspath(path))} begins with is not known. "
+            f"The home directory that {errors.shown(os.fspath(path))} begins with is not known. "
             "Write the path out, or put ./ before it if ~ is part of a name."
         ) from error
 

@@ -1,4 +1,4 @@
-"""What a result came from: versions, git revision, machine."""
+"""What a result came from, versions, git revision and machine, and how it uses the processors."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import psutil
+
+from dqn_breakout import config, limits
 
 # Where a control group limits a process's memory, as containers do (version 2, version 1).
 _MEMORY_LIMITS = (
@@ -52,7 +54,7 @@ def git_revision() -> str | None:
     return answer.stdout.strip()
 
 
-def machine() -> dict[str, Any]:
+def description() -> dict[str, Any]:
     """Processor, cores, those of them that this process may use, and memory."""
     return {
         "processor": _processor(),
@@ -67,6 +69,28 @@ def usable_cores() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
+
+
+def share_threads(number: int | None = None) -> None:
+    """Shares the processors among the lanes of a batch that gin asks for.
+
+    Each lane has a thread of its own; beside them one more plays the games, and one computes the
+    targets of the next train step. What processors are left help inside single operations.
+
+    Args:
+        number: Processors to use; None for all that this process may use.
+
+    Raises:
+        UserError: The number of lanes is no positive whole number.
+        RuntimeError: TensorFlow has computed something already, and has its threads.
+    """
+    import tensorflow as tf  # Not above: doctor looks at machines where it does not load.
+
+    name = "create_q_network.convolution_lanes"
+    lanes = limits.positive_int(name, config.value(name, 1))
+    within_operations = max((number or usable_cores()) // lanes, 1)
+    tf.config.threading.set_intra_op_parallelism_threads(within_operations)
+    tf.config.threading.set_inter_op_parallelism_threads(lanes + 2)
 
 
 def memory_bytes() -> int:

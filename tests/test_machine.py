@@ -14,7 +14,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from dqn_breakout import provenance
+from dqn_breakout import machine
 
 
 def git(folder: Path, *arguments: str) -> str:
@@ -26,7 +26,7 @@ def git(folder: Path, *arguments: str) -> str:
 
 @pytest.fixture
 def checkout(tmp_path, monkeypatch):
-    """A checkout with one commit, in which provenance believes to stand."""
+    """A checkout with one commit, in which the module believes to stand."""
     if shutil.which("git") is None:
         pytest.skip("git is not installed")
     folder = tmp_path / "checkout"
@@ -35,12 +35,12 @@ def checkout(tmp_path, monkeypatch):
     git(folder, "init", "--quiet")
     git(folder, "add", ".")
     git(folder, "commit", "--quiet", "--message=One")
-    monkeypatch.setattr(provenance, "__file__", str(folder / "package" / "module.py"))
+    monkeypatch.setattr(machine, "__file__", str(folder / "package" / "module.py"))
     return folder
 
 
 def test_versions_are_those_that_are_installed():
-    versions = provenance.versions()
+    versions = machine.versions()
     assert versions["python"] == platform.python_version()
     assert {"ale-py", "gymnasium", "numpy", "tensorflow", "tf-agents"} < set(versions)
     for package in set(versions) - {"python"}:
@@ -48,70 +48,101 @@ def test_versions_are_those_that_are_installed():
 
 
 def test_the_revision_is_the_whole_commit(checkout):
-    revision = provenance.git_revision()
+    revision = machine.git_revision()
     assert revision == git(checkout, "rev-parse", "HEAD")
     assert len(revision) == 40
 
 
 def test_changed_files_are_told(checkout):
     (checkout / "package" / "module.py").write_text("2\n")
-    assert provenance.git_revision() == git(checkout, "rev-parse", "HEAD") + "-dirty"
+    assert machine.git_revision() == git(checkout, "rev-parse", "HEAD") + "-dirty"
 
 
 def test_the_revision_is_the_codes_not_the_working_directorys(checkout, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    assert provenance.git_revision() == git(checkout, "rev-parse", "HEAD")
+    assert machine.git_revision() == git(checkout, "rev-parse", "HEAD")
 
 
 def test_outside_a_checkout_there_is_no_revision(tmp_path, monkeypatch):
     monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
-    monkeypatch.setattr(provenance, "__file__", str(tmp_path / "module.py"))
-    assert provenance.git_revision() is None
+    monkeypatch.setattr(machine, "__file__", str(tmp_path / "module.py"))
+    assert machine.git_revision() is None
 
 
 def test_without_git_there_is_no_revision(checkout, tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", str(tmp_path / "no programs here"))
-    assert provenance.git_revision() is None
+    assert machine.git_revision() is None
 
 
 def test_the_machine_is_told_in_plain_values():
-    machine = provenance.machine()
-    assert set(machine) == {"processor", "cores", "usable_cores", "memory_bytes"}
-    assert machine["processor"]
-    assert machine["cores"] == os.cpu_count() >= machine["usable_cores"] >= 1
-    assert machine["memory_bytes"] > 100_000_000
-    assert json.loads(json.dumps(machine)) == machine
+    told = machine.description()
+    assert set(told) == {"processor", "cores", "usable_cores", "memory_bytes"}
+    assert told["processor"]
+    assert told["cores"] == os.cpu_count() >= told["usable_cores"] >= 1
+    assert told["memory_bytes"] > 100_000_000
+    assert json.loads(json.dumps(told)) == told
 
 
 def test_usable_cores_are_those_that_the_process_may_run_on(monkeypatch):
     monkeypatch.setattr(os, "sched_getaffinity", lambda process: {1, 5, 7}, raising=False)
-    assert provenance.machine()["usable_cores"] == provenance.usable_cores() == 3
+    assert machine.description()["usable_cores"] == machine.usable_cores() == 3
     monkeypatch.delattr(os, "sched_getaffinity")
-    assert provenance.usable_cores() == os.cpu_count()
+    assert machine.usable_cores() == os.cpu_count()
 
 
 def test_memory_is_the_machines_or_the_containers_if_less(tmp_path, monkeypatch):
     limit = tmp_path / "memory.max"
-    monkeypatch.setattr(provenance, "_MEMORY_LIMITS", (tmp_path / "none", limit))
+    monkeypatch.setattr(machine, "_MEMORY_LIMITS", (tmp_path / "none", limit))
     total = psutil.virtual_memory().total
-    assert provenance.memory_bytes() == total
+    assert machine.memory_bytes() == total
     for text, expected in (
         ("max\n", total),
         ("9223372036854771712\n", total),  # What version 1 says where there is no limit.
         ("200000000\n", 200_000_000),
     ):
         limit.write_text(text)
-        assert provenance.memory_bytes() == expected
-    assert provenance.machine()["memory_bytes"] == 200_000_000
+        assert machine.memory_bytes() == expected
+    assert machine.description()["memory_bytes"] == 200_000_000
 
 
 def test_a_processor_that_linux_does_not_name_is_named_by_python(monkeypatch):
     monkeypatch.setattr(Path, "read_text", lambda self: "BogoMIPS : 108.00\n")
     monkeypatch.setattr(platform, "processor", lambda: "")
-    assert provenance.machine()["processor"] == platform.machine()
+    assert machine.description()["processor"] == platform.machine()
 
 
 def test_provenance_does_not_import_tensorflow():
-    code = "import sys, dqn_breakout.provenance; sys.exit('tensorflow' in sys.modules)"
+    code = "import sys, dqn_breakout.machine; sys.exit('tensorflow' in sys.modules)"
     root = Path(__file__).resolve().parent.parent
     subprocess.run([sys.executable, "-c", code], cwd=root, check=True)
+
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+PROGRAM = """
+import dqn_breakout, sys
+from dqn_breakout import config, experiment, machine
+from dqn_breakout.errors import UserError
+import tensorflow as tf
+try:
+    for number, lanes in ((16, 2), (2, 2), (1, 2), (6, 4), (8, None)):
+        bindings = [] if lanes is None else [f"create_q_network.convolution_lanes = {lanes}"]
+        config.parse([], bindings)
+        machine.share_threads(number)
+        threading = tf.config.threading
+        print(threading.get_intra_op_parallelism_threads(),
+              threading.get_inter_op_parallelism_threads())
+    config.parse([], ["create_q_network.convolution_lanes = 0"])
+    machine.share_threads()
+except UserError as error:
+    print(error.message)
+"""
+
+
+@pytest.mark.slow
+def test_each_lane_has_a_thread_and_games_and_targets_one_more_each() -> None:
+    ended = subprocess.run(
+        [sys.executable, "-c", PROGRAM], cwd=REPOSITORY, capture_output=True, text=True, check=True
+    )
+    *shared, refused = ended.stdout.splitlines()
+    assert shared == ["8 4", "1 4", "1 4", "1 6", "8 3"]
+    assert refused.startswith("create_q_network.convolution_lanes must be ")

@@ -18,10 +18,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from dqn_breakout import checkpoint_files, config, provenance, used_config, words
+from dqn_breakout import config, errors, machine, used_config
 from dqn_breakout.errors import UserError
-from dqn_breakout.run_directory import RunDirectory
-from dqn_breakout.training import run_record
+from dqn_breakout.runs import checkpoint_files, record
+from dqn_breakout.runs.directory import RunDirectory
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 
@@ -52,7 +52,7 @@ def files(run: RunDirectory) -> dict[str, bytes]:
 
 
 def start(run: RunDirectory, seed: int = 7, env_steps: int = 0, config_text: str = "") -> None:
-    run_record.record_start(run, seed, "Breakout", env_steps, config_text)
+    record.record_start(run, seed, "Breakout", env_steps, config_text)
 
 
 def save(run: RunDirectory) -> None:
@@ -68,10 +68,10 @@ def save(run: RunDirectory) -> None:
 def test_a_second_process_is_refused_and_told_who_holds_the_run(run):
     code = (
         "import sys; from dqn_breakout.errors import UserError\n"
-        "from dqn_breakout.run_directory import RunDirectory\n"
+        "from dqn_breakout.runs.directory import RunDirectory\n"
         "from dqn_breakout.training import run_record\n"
         "try:\n"
-        "    with run_record.locked(RunDirectory(sys.argv[1])):\n"
+        "    with record.locked(RunDirectory(sys.argv[1])):\n"
         "        print('held')\n"
         "except UserError as error:\n"
         "    print(error.message)\n"
@@ -82,48 +82,48 @@ def test_a_second_process_is_refused_and_told_who_holds_the_run(run):
         answer = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=True)
         return answer.stdout.strip()
 
-    with run_record.locked(run):
+    with record.locked(run):
         assert other() == (
             f"The run directory {run.path} is in use by process {os.getpid()} on "
             f"{platform.node()}. Wait for it, stop it, or choose another --run_dir."
         )
     assert other() == "held"
     # Who holds it now is told, not who held it first.
-    with run_record.locked(run):
+    with record.locked(run):
         assert (run.path / ".lock").read_text().count("process") == 1
         assert f"process {os.getpid()} " in other()
 
 
 def test_a_killed_process_lets_go(run):
     code = (
-        "import os, sys; from dqn_breakout.run_directory import RunDirectory\n"
+        "import os, sys; from dqn_breakout.runs.directory import RunDirectory\n"
         "from dqn_breakout.training import run_record\n"
-        "with run_record.locked(RunDirectory(sys.argv[1])):\n"
+        "with record.locked(RunDirectory(sys.argv[1])):\n"
         "    os.kill(os.getpid(), 9)\n"
     )
     command = [sys.executable, "-c", code, str(run.path)]
     assert subprocess.run(command, cwd=REPOSITORY, check=False).returncode == -9
-    with run_record.locked(run):
+    with record.locked(run):
         pass
 
 
 def test_an_error_inside_lets_go(run):
-    with pytest.raises(ZeroDivisionError), run_record.locked(run):
+    with pytest.raises(ZeroDivisionError), record.locked(run):
         raise ZeroDivisionError
-    with run_record.locked(run):
+    with record.locked(run):
         pass
 
 
 @pytest.mark.parametrize("error", [UserError, TypeError])  # gin's own are other errors.
 def test_directories_made_for_a_wrong_command_go_again(tmp_path, error):
     run = RunDirectory(tmp_path / "runs" / "run")
-    with pytest.raises(error, match="wrong"), run_record.locked(run):
+    with pytest.raises(error, match="wrong"), record.locked(run):
         raise error("wrong")
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_directory_that_was_there_stays(run):
-    with pytest.raises(UserError, match="wrong"), run_record.locked(run):
+    with pytest.raises(UserError, match="wrong"), record.locked(run):
         raise UserError("wrong")
     assert run.path.exists()
 
@@ -135,21 +135,21 @@ def test_a_directory_in_which_something_came_to_be_stays(tmp_path):
         run.run_json.write_text("{}")
         raise UserError("wrong")
 
-    with pytest.raises(UserError, match="wrong"), run_record.locked(run):
+    with pytest.raises(UserError, match="wrong"), record.locked(run):
         fail()
     assert run.run_json.exists()
 
 
 @pytest.mark.parametrize("way", ["removed", "moved", "another in its place"])
 def test_a_directory_that_is_gone_is_noticed(run, way):
-    with run_record.locked(run) as lock:
+    with record.locked(run) as lock:
         lock.check()
         if way == "removed":
             shutil.rmtree(run.path)
         else:
             run.path.rename(run.path.with_name("elsewhere"))
         if way == "another in its place":
-            with run_record.locked(run) as other:
+            with record.locked(run) as other:
                 other.check()
         with pytest.raises(FileNotFoundError, match="moved or removed"):
             lock.check()
@@ -163,7 +163,7 @@ def test_a_lock_that_is_removed_while_it_is_taken_holds_nothing(run, monkeypatch
         flock(file, how)
 
     monkeypatch.setattr(fcntl, "flock", remove_then_lock)
-    with pytest.raises(UserError, match="cannot be locked"), run_record.locked(run):
+    with pytest.raises(UserError, match="cannot be locked"), record.locked(run):
         pytest.fail("held")
 
 
@@ -171,16 +171,16 @@ def test_a_lock_that_is_removed_while_it_is_taken_holds_nothing(run, monkeypatch
 
 
 def test_the_seed_of_a_new_run(run):
-    assert run_record.settle_seed(run, 7) == 7
-    assert run_record.settle_seed(run, 0) == 0
-    assert run_record.settle_seed(run, None) == 1
+    assert record.settle_seed(run, 7) == 7
+    assert record.settle_seed(run, 0) == 0
+    assert record.settle_seed(run, None) == 1
 
 
 @pytest.mark.parametrize("there", [0, 7])
 def test_the_seed_of_a_run_that_is_there(run, there):
     start(run, there)
-    assert run_record.settle_seed(run, None) == there
-    assert run_record.settle_seed(run, there) == there
+    assert record.settle_seed(run, None) == there
+    assert record.settle_seed(run, there) == there
 
 
 @pytest.mark.parametrize(("there", "given"), [(7, 8), (7, 0), (0, 1)])
@@ -188,7 +188,7 @@ def test_another_seed_is_refused(run, there, given):
     start(run, there)
     before = files(run)
     with pytest.raises(UserError) as caught:
-        run_record.settle_seed(run, given)
+        record.settle_seed(run, given)
     assert caught.value.message == (
         f"The run in {run.path} has seed {there}, not {given}. Leave --seed out to continue it, "
         "or choose another --run_dir."
@@ -207,7 +207,7 @@ def test_another_seed_is_refused(run, there, given):
 def test_a_damaged_record_is_refused_and_kept(run, content):
     run.run_json.write_text(content)
     with pytest.raises(UserError) as caught:
-        run_record.settle_seed(run, None)
+        record.settle_seed(run, None)
     assert caught.value.message == (
         f"{run.run_json} is damaged. Restore it, or choose another --run_dir."
     )
@@ -219,7 +219,7 @@ def test_a_damaged_record_is_refused_and_kept(run, content):
 def test_a_record_that_is_no_text_is_refused(run):
     run.run_json.write_bytes(b"\xff\xfe\x00")
     with pytest.raises(UserError, match="is damaged"):
-        run_record.settle_seed(run, None)
+        record.settle_seed(run, None)
 
 
 def test_checkpoints_without_a_record_are_refused(run):
@@ -228,7 +228,7 @@ def test_checkpoints_without_a_record_are_refused(run):
     before = files(run)
     for seed in (None, 1):
         with pytest.raises(UserError) as caught:
-            run_record.settle_seed(run, seed)
+            record.settle_seed(run, seed)
         assert caught.value.message == (
             f"{run.path} has checkpoints but no run.json, so it is not known what they are of. "
             "Restore the file, or choose another --run_dir."
@@ -242,7 +242,7 @@ def test_checkpoints_without_a_record_are_refused(run):
 def check(run: RunDirectory, *bindings: str) -> str:
     config.parse([], bindings)
     build_agent()
-    return run_record.check_config(run)
+    return record.check_config(run)
 
 
 def settle(run: RunDirectory, *bindings: str) -> None:
@@ -408,9 +408,9 @@ def test_every_start_is_noted(run, monkeypatch):
     assert [each["env_steps"] for each in content["starts"]] == [0, 5000]
     for each in content["starts"]:
         assert each["command"] == "python train.py '--run_dir=my run'"
-        assert each["versions"] == provenance.versions()
-        assert each["git_revision"] == provenance.git_revision()
-        assert each["machine"] == provenance.machine()
+        assert each["versions"] == machine.versions()
+        assert each["git_revision"] == machine.git_revision()
+        assert each["machine"] == machine.description()
         moment = time.mktime(time.strptime(each["time"][:19], "%Y-%m-%dT%H:%M:%S"))
         assert before <= moment <= after
         assert each["time"][19:] == time.strftime("%z")
@@ -426,32 +426,32 @@ def gpus(monkeypatch: pytest.MonkeyPatch, *names: str) -> None:
 
 
 def test_changes_since_the_last_start_are_named(run, monkeypatch):
-    assert run_record.changes_since_last_start(run) == []
+    assert record.changes_since_last_start(run) == []
     start(run)
-    assert run_record.changes_since_last_start(run) == []
-    versions = {**provenance.versions(), "tensorflow": "1.15"}
-    monkeypatch.setattr(provenance, "versions", lambda: versions)
-    now = provenance.machine()
+    assert record.changes_since_last_start(run) == []
+    versions = {**machine.versions(), "tensorflow": "1.15"}
+    monkeypatch.setattr(machine, "versions", lambda: versions)
+    now = machine.description()
     there = {**now, "processor": "Abacus", "usable_cores": 1024}
-    monkeypatch.setattr(provenance, "machine", lambda: there)
+    monkeypatch.setattr(machine, "description", lambda: there)
     gpus(monkeypatch, "H100", "H100")
     before = json.loads(run.run_json.read_text())["starts"][-1]
     assert before["gpus"] == []
-    assert run_record.changes_since_last_start(run) == [
+    assert record.changes_since_last_start(run) == [
         f"tensorflow '{before['versions']['tensorflow']}' there, '1.15' here",
-        f"processor {words.shown(now['processor'])} there, 'Abacus' here",
+        f"processor {errors.shown(now['processor'])} there, 'Abacus' here",
         f"usable_cores {now['usable_cores']} there, 1024 here",
         "gpus [] there, ['H100', 'H100'] here",
     ]
     start(run)
-    assert run_record.changes_since_last_start(run) == []
+    assert record.changes_since_last_start(run) == []
 
 
 def test_what_changes_no_bit_is_no_change(run, monkeypatch):
     start(run)
-    more = {**provenance.machine(), "memory_bytes": 2**60, "cores": 1024}
-    monkeypatch.setattr(provenance, "machine", lambda: more)
-    assert run_record.changes_since_last_start(run) == []
+    more = {**machine.description(), "memory_bytes": 2**60, "cores": 1024}
+    monkeypatch.setattr(machine, "description", lambda: more)
+    assert record.changes_since_last_start(run) == []
 
 
 def test_of_an_older_record_what_it_has_is_compared(run, monkeypatch):
@@ -461,14 +461,14 @@ def test_of_an_older_record_what_it_has_is_compared(run, monkeypatch):
     del content["starts"][0]["machine"]["usable_cores"], content["starts"][0]["gpus"]
     content["starts"][0]["machine"]["processor"] = "Abacus"
     run.run_json.write_text(json.dumps(content))
-    (change,) = run_record.changes_since_last_start(run)
+    (change,) = record.changes_since_last_start(run)
     assert change.startswith("processor 'Abacus' there, ")
     start(run)
-    assert run_record.changes_since_last_start(run) == []
+    assert record.changes_since_last_start(run) == []
     assert len(json.loads(run.run_json.read_text())["starts"]) == 2
 
 
 @pytest.mark.parametrize("last", [None, [], "text", {}, {"versions": 1, "machine": [2]}])
 def test_a_start_that_says_nothing_is_compared_with_nothing(run, last):
     run.run_json.write_text(json.dumps({"seed": 7, "starts": [last]}))
-    assert run_record.changes_since_last_start(run) == []
+    assert record.changes_since_last_start(run) == []

@@ -15,9 +15,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from dqn_breakout import checkpoint_files, provenance, used_config, words
+from dqn_breakout import errors, machine, used_config
 from dqn_breakout.errors import UserError
-from dqn_breakout.run_directory import RunDirectory, write_atomically, write_json
+from dqn_breakout.runs import checkpoint_files
+from dqn_breakout.runs.directory import RunDirectory, write_atomically, write_json
 
 DEFAULT_SEED = 1
 
@@ -81,7 +82,7 @@ def locked(run: RunDirectory) -> Iterator[Lock]:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             file.seek(0)
-            holder = words.printable(file.read().decode(errors="replace").strip())
+            holder = errors.printable(file.read().decode(errors="replace").strip())
             holder = holder or "another process"
             raise UserError(
                 f"The run directory {run.path} is in use by {holder}. Wait for it, stop it, or "
@@ -201,8 +202,8 @@ def changes_since_last_start(run: RunDirectory) -> list[str]:
         return []
     there, here = _by_name(starts[-1]), _by_name(_circumstances())
     return [
-        f"{name} {words.shown(there[name])} there, {words.shown(here[name])} here"
-        for name in (*provenance.versions(), *_CIRCUMSTANCES)
+        f"{name} {errors.shown(there[name])} there, {errors.shown(here[name])} here"
+        for name in (*machine.versions(), *_CIRCUMSTANCES)
         if name in there and there[name] != here[name]
     ]
 
@@ -219,9 +220,9 @@ def _circumstances() -> dict[str, Any]:
 
     details = tf.config.experimental.get_device_details
     return {
-        "git_revision": provenance.git_revision(),
-        "versions": provenance.versions(),
-        "machine": provenance.machine(),
+        "git_revision": machine.git_revision(),
+        "versions": machine.versions(),
+        "machine": machine.description(),
         "gpus": [
             details(gpu).get("device_name", "GPU") for gpu in tf.config.get_visible_devices("GPU")
         ],
