@@ -1,4 +1,4 @@
-"""What users are told: the exception that they can mend, and how a sentence shows what they gave."""
+"""What users are told: the one exception that they can mend, and the words of its sentence."""
 
 from __future__ import annotations
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import gin
 import pytest
 
-from dqn_breakout import doctor
+from dqn_breakout import doctor, machine
 from dqn_breakout.errors import UserError
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -179,7 +179,7 @@ def create_collector(
         env_steps_per_iteration <= _MOST_ENV_STEPS_PER_ITERATION,
         name,
         f"is {errors.shown(env_steps_per_iteration)}; at most {_MOST_ENV_STEPS_PER_ITERATION:,} "
-        "are possible, since a stop waits for an iteration's end and its frames are held until then.",
+        "are possible: a stop waits for an iteration's end, and its frames are held until then.",
     )
     limits.boolean("create_collector.overlapped", overlapped)
     return Collector(

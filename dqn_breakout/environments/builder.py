@@ -77,8 +77,8 @@ def create_environment(
         max_episode_steps * frame_skip <= _MOST_ALE_FRAMES,
         f"{name}.max_episode_steps",
         f"is {errors.shown(max_episode_steps)} and frame_skip is {errors.shown(frame_skip)}: a "
-        f"game would last over {_MOST_ALE_FRAMES:,} ALE frames, more than the emulator counts; lower "
-        "them.",
+        f"game would last over {_MOST_ALE_FRAMES:,} ALE frames, more than the emulator counts; "
+        "lower them.",
     )
     limits.boolean(f"{name}.terminal_on_life_loss", terminal_on_life_loss)
     limits.boolean(f"{name}.fire_on_reset", fire_on_reset)

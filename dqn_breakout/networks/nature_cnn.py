@@ -35,7 +35,8 @@ class LanedQNetwork(q_network_lib.QNetwork):
     batch through all convolutions, and back in a gradient, without waiting for the others. With as
     many processors as lanes it does so on one thread; with more, each of its operations still is
     shared among some of them (`machine.share_threads`), and waits for those. The dense layers,
-    which have nearly all of the weights, take the whole batch. What comes out differs by rounding alone.
+    which have nearly all of the weights, take the whole batch. What comes out differs by rounding
+    alone.
 
     A graph for batches of any size, such as one that TF-Agents' `PolicySaver` exports, has no size
     to split when it is traced: there a batch takes one lane, which is correct and only slower. The

@@ -7,6 +7,7 @@ import pytest
 
 from benchmarks import filled_replay
 from benchmarks.filled_replay import FilledReplay
+from dqn_breakout import machine
 
 pytestmark = pytest.mark.usefixtures("clean_gin")
 

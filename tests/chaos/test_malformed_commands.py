@@ -26,6 +26,7 @@ from hypothesis import strategies as st
 from dqn_breakout import command_line, config, doctor
 from dqn_breakout.errors import UserError
 from dqn_breakout.evaluation.request import EvaluationRequest
+from dqn_breakout.runs import record
 from tests.chaos.tiny_run import PATHS, TINY
 from tests.chaos.train_process import REPOSITORY
 

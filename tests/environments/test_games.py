@@ -12,6 +12,7 @@ import numpy as np
 import psutil
 import pytest
 
+from dqn_breakout import machine
 from dqn_breakout.environments.games import Games, GamesStep
 from dqn_breakout.environments.python_games import PythonGames
 from dqn_breakout.environments.roms import rom_id
