@@ -40,7 +40,9 @@ class Kind:
 
 
 def _is_whole(value: object, least: int) -> bool:
-    return isinstance(value, numbers.Integral) and not isinstance(value, bool) and value >= least
+    return (
+        isinstance(value, numbers.Integral) and not isinstance(value, bool) and int(value) >= least
+    )
 
 
 def _is_real(value: object, fits: Callable[[float], bool]) -> bool:
