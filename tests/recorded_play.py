@@ -7,12 +7,16 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 from tf_agents.trajectories import policy_step, trajectory
+from tf_agents.trajectories import time_step as ts
 
-from dqn_breakout.replay.frame_replay_buffer import FrameReplayBuffer
 from dqn_breakout.replay.frame_table import FrameTable
+from dqn_breakout.replay.replay_buffer import ReplayBuffer
+from dqn_breakout.replay.stored_observations import StackedFrames, WholeObservations
+from dqn_breakout.replay.transitions import Transitions
 from tests.scripted_games import Script, ScriptedGames, scripted_environment, trajectories
 
 FRAME_SHAPE = (2, 3)
+LAST = int(ts.StepType.LAST)
 
 
 class Recording:
@@ -36,56 +40,62 @@ class Recording:
         )
 
     def buffer(
-        self, max_length: int, seed: int = 1, table: type[FrameTable] = FrameTable
-    ) -> FrameReplayBuffer:
-        batch_size = self._environment.batch_size
-        return FrameReplayBuffer(self.data_spec, batch_size, max_length, seed, table)
+        self,
+        max_length: int,
+        seed: int = 1,
+        table: type[FrameTable] = FrameTable,
+        stacked: bool = True,
+    ) -> ReplayBuffer:
+        spec, batch_size = self.data_spec, self._environment.batch_size
+        observations = (StackedFrames if stacked else WholeObservations)(spec.observation)
+        return ReplayBuffer(spec, batch_size, max_length, seed, observations, table)
 
-    def play(self, steps: int, *buffers: FrameReplayBuffer) -> None:
+    def play(self, steps: int, *buffers: ReplayBuffer) -> None:
         for _ in range(steps):
             step = next(self._play)
             self.steps.append(step)
             for buffer in buffers:
                 _add(buffer, tf.nest.map_structure(tf.constant, step))
 
-    def check(self, experience: trajectory.Trajectory, ids: np.ndarray) -> np.ndarray:
-        """Compares samples with what was recorded; returns each one's environment.
+    def check(self, buffer: ReplayBuffer, sample: Transitions) -> tuple[np.ndarray, np.ndarray]:
+        """Compares transitions, field by field, with what was recorded.
 
-        The place of a sample's game is the first number in its frame; whether that is the right
-        game at all, the rest of the comparison tells, as no two recorded frames are alike.
+        Returns:
+            Each one's environment, and the number of the step that it starts at.
         """
-        places = experience.observation[:, 0, 0, 0, -1]
-        for step in range(2):
-            for name in (
-                "observation",
-                "action",
-                "reward",
-                "discount",
-                "step_type",
-                "next_step_type",
-            ):
-                expected = np.stack(
-                    [
-                        getattr(self.steps[number], name)[place]
-                        for number, place in zip(ids[:, step], places, strict=True)
-                    ]
-                )
-                np.testing.assert_array_equal(getattr(experience, name)[:, step], expected, name)
-        return places
+        places, slots = np.divmod(sample.key, buffer.max_length)
+        newest = len(self.steps) - 1
+        numbers = newest - (newest - slots) % buffer.max_length
+
+        def recorded(field: str, later: int = 0) -> np.ndarray:
+            pairs = zip(numbers + later, places, strict=True)
+            return np.stack([getattr(self.steps[number], field)[place] for number, place in pairs])
+
+        for found, expected in (
+            (sample.observation, recorded("observation")),
+            (sample.action, recorded("action")),
+            (sample.reward, recorded("reward")),
+            (sample.discount, recorded("discount")),
+            (sample.next_observation, recorded("observation", later=1)),
+            (sample.weight, recorded("step_type") != LAST),
+        ):
+            np.testing.assert_array_equal(found, expected)
+        return places, numbers
 
 
 @tf.function(autograph=False)
-def _add(buffer: FrameReplayBuffer, step: trajectory.Trajectory) -> None:
+def _add(buffer: ReplayBuffer, step: trajectory.Trajectory) -> None:
     buffer.add_batch(step)
 
 
-def sample(
-    buffer: FrameReplayBuffer, number: int
-) -> tuple[trajectory.Trajectory, np.ndarray, np.ndarray]:
-    """A batch and its ids and probabilities, as NumPy arrays."""
-    experience, info = buffer.get_next(sample_batch_size=number, num_steps=2)
-    arrays = tf.nest.map_structure(lambda values: values.numpy(), experience)
-    return arrays, info.ids.numpy(), info.probabilities.numpy()
+@tf.function(autograph=False)
+def _sample(buffer: ReplayBuffer, number: int) -> Transitions:
+    return buffer.sample(number)
+
+
+def sample(buffer: ReplayBuffer, number: int) -> Transitions:
+    """What training draws, in a graph as there, as NumPy arrays."""
+    return tf.nest.map_structure(lambda values: values.numpy(), _sample(buffer, number))
 
 
 def same(one: Any, other: Any) -> bool:

@@ -12,6 +12,7 @@ from tf_agents.trajectories import policy_step, trajectory
 from dqn_breakout.environments.atari_environment import AtariEnvironment
 from dqn_breakout.environments.frame_stack import FrameStack4
 from dqn_breakout.environments.games import Games, GamesStep
+from dqn_breakout.environments.spec import EnvironmentSpec
 
 
 class Move(NamedTuple):
@@ -129,12 +130,14 @@ def scripted_environment(
     fire_on_reset: bool = True,
 ) -> TFPyEnvironment:
     """The environment that a run would have, around `games`."""
+    rules = {"terminal_on_life_loss": terminal_on_life_loss, "fire_on_reset": fire_on_reset}
+    spec = EnvironmentSpec("Scripted", games.action_meanings, True, 4, 15.0, None, rules)
     environment = AtariEnvironment(
         games,
+        spec,
         seed,
         "collection",
-        terminal_on_life_loss=terminal_on_life_loss,
-        fire_on_reset=fire_on_reset,
+        **rules,
     )
     return TFPyEnvironment(FrameStack4(environment))
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import gin
@@ -12,20 +14,21 @@ from tf_agents.policies import greedy_policy, q_policy
 from tf_agents.trajectories import time_step as ts
 from tf_agents.utils import common
 
-from dqn_breakout import limits
 from dqn_breakout.agents.exploration import EpsilonGreedyPolicy, linear_epsilon
-from dqn_breakout.agents.rmsprop import create_optimizer
+from dqn_breakout.agents.objective import Objective
+from dqn_breakout.configurable import Builder, Fraction, PositiveFloat, PositiveInt, configurable
+from dqn_breakout.replay.transitions import Transitions
 
 # In the message of the error that a loss or an action value out of bounds raises.
 DIVERGED = "training has diverged"
 
 
-class DqnTrainInfo(NamedTuple):
-    """What one training step saw, beside its loss.
+class TrainInfo(NamedTuple):
+    """What one train step saw, beside its loss.
 
     Attributes:
-        td_loss: Huber loss of each sample, float32 `(B,)`.
-        td_error: Target minus estimate of each sample, float32 `(B,)`.
+        td_loss: Weighted loss of each sample, float32 `(B,)`.
+        td_error: Target minus estimate of each sample, 0 where it weighs nothing, float32 `(B,)`.
         mean_q: Mean over the batch of the value of the action taken, float32 scalar.
         gradient_norm: Global norm of the gradient before any clipping, float32 scalar.
     """
@@ -36,13 +39,18 @@ class DqnTrainInfo(NamedTuple):
     gradient_norm: tf.Tensor
 
 
-class ClippedDqnAgent(dqn_agent.DqnAgent):
-    """TF-Agents' DqnAgent that also clips rewards, explores repeatably and reports more.
+class DeepQAgent(dqn_agent.DqnAgent):
+    """TF-Agents' DqnAgent with its objective handed in, repeatable exploration, and more to report.
 
     - Rewards are clipped to [-reward_clip, reward_clip] here, where they become targets, so that
       the environment, the replay buffer and every metric keep the true score.
-    - One forward pass of the target network gives a target; DqnAgent makes two.
-    - The collect policy draws from a counted random stream.
+    - The objective makes targets and loss; DqnAgent's own runs the target network twice.
+    - The policies draw from counted random streams.
+
+    Attributes:
+        objective: Makes targets and the loss towards them.
+        final_epsilon: Epsilon once it has decayed.
+        target_update_period_train_steps: Train steps between copies to the target network.
     """
 
     def __init__(
@@ -50,9 +58,12 @@ class ClippedDqnAgent(dqn_agent.DqnAgent):
         time_step_spec: ts.TimeStep,
         action_spec: Any,
         *,
+        objective: Objective,
         reward_clip: float | None,
         q_value_limit: float,
-        epsilon_greedy: Any,
+        epsilon_greedy: Callable[[], tf.Tensor],
+        final_epsilon: float,
+        target_update_period: int,
         seed: int,
         **arguments: Any,
     ):
@@ -61,72 +72,31 @@ class ClippedDqnAgent(dqn_agent.DqnAgent):
         Args:
             time_step_spec: Spec of the environment's time steps.
             action_spec: Spec of one action.
+            objective: See the class.
             reward_clip: Largest magnitude of a reward in a target; None leaves rewards alone.
             q_value_limit: Magnitude of an action value beyond which training has failed.
             epsilon_greedy: Gives the current epsilon, float32 scalar.
+            final_epsilon: See the class.
+            target_update_period: Train steps between copies to the target network.
             seed: The run's seed.
             **arguments: The rest of DqnAgent's.
         """
+        self.objective = objective
+        self.final_epsilon = final_epsilon
+        self.target_update_period_train_steps = target_update_period
+        self._specs = time_step_spec, action_spec  # DqnAgent asks for policies before it has them.
         self._reward_clip = reward_clip
         self._q_value_limit = q_value_limit
         self._seed = seed
-        super().__init__(time_step_spec, action_spec, epsilon_greedy=epsilon_greedy, **arguments)
-        # One-step transitions need none of the folding that n-step returns do.
-        self._as_transition = data_converter.AsTransition(self.data_context, squeeze_time_dim=True)
-
-    def _setup_policy(
-        self,
-        time_step_spec: ts.TimeStep,
-        action_spec: Any,
-        boltzmann_temperature: Any,
-        emit_log_probability: bool,
-    ) -> tuple[Any, Any]:
-        del boltzmann_temperature, emit_log_probability
-        policy = greedy_policy.GreedyPolicy(
-            q_policy.QPolicy(time_step_spec, action_spec, q_network=self._q_network)
-        )
-        collect_policy = EpsilonGreedyPolicy(
+        super().__init__(
             time_step_spec,
             action_spec,
-            self._q_network,
-            self._epsilon_greedy,
-            self._seed,
-            "collection/exploration",
+            epsilon_greedy=epsilon_greedy,
+            target_update_period=target_update_period,
+            **arguments,
         )
-        return policy, collect_policy
-
-    def _get_target_updater(self, tau: float = 1.0, period: int = 1) -> Any:
-        """Copies to the target network by the train step counter; TF-Agents hides a counter."""
-        self._target_update_period = period
-
-        def update() -> None:
-            common.soft_variables_update(
-                self._q_network.variables, self._target_q_network.variables, tau
-            )
-
-        def update_when_due() -> None:
-            if self.train_step_counter % period == 0:
-                update()
-
-        return tf.function(update_when_due)
-
-    def td_targets(self, next_time_steps: ts.TimeStep) -> tf.Tensor:
-        """Algorithm 1's `y`: clipped reward plus gamma times the target network's best value.
-
-        Args:
-            next_time_steps: The steps after the actions, batch first.
-
-        Returns:
-            float32 `(B,)`, with no gradient.
-        """
-        reward = next_time_steps.reward
-        if self._reward_clip is not None:
-            reward = tf.clip_by_value(reward, -self._reward_clip, self._reward_clip)
-        q_values, _ = self._target_q_network(
-            next_time_steps.observation, step_type=next_time_steps.step_type
-        )
-        best = tf.reduce_max(q_values, axis=-1)
-        return tf.stop_gradient(reward + self._gamma * next_time_steps.discount * best)
+        # One-step transitions need none of the folding that n-step returns do.
+        self._as_transition = data_converter.AsTransition(self.data_context, squeeze_time_dim=True)
 
     @property
     def q_network(self) -> Any:
@@ -134,14 +104,27 @@ class ClippedDqnAgent(dqn_agent.DqnAgent):
         return self._q_network
 
     @property
-    def target_update_period_train_steps(self) -> int:
-        """Train steps between copies to the target network."""
-        return self._target_update_period
-
-    @property
     def epsilon(self) -> float:
         """Epsilon now."""
         return float(self._epsilon_greedy().numpy())
+
+    def action_values(self, observation: Any) -> tf.Tensor:
+        """What each action is worth, float32 `(B, actions)`, for observations `(B, ...)`."""
+        return self.objective.action_values(self._q_network(observation)[0])
+
+    def evaluation_policy(self, epsilon: float, seed: int, stream: str) -> EpsilonGreedyPolicy:
+        """Plays by the network as it is at each step, and at random with a chance of `epsilon`.
+
+        Args:
+            epsilon: Chance of a uniform random action.
+            seed: The seed of the random stream.
+            stream: Its name.
+        """
+        return self._policy(lambda: tf.constant(epsilon, tf.float32), seed, stream)
+
+    def network_variables(self) -> dict[str, tf.Variable]:
+        """The network's weights by name, in their order."""
+        return {f"{place:03d}": each for place, each in enumerate(self._q_network.variables)}
 
     def state_variables(self) -> dict[str, tf.Variable]:
         """Everything that learning goes on from, by name, but for the Q-network itself."""
@@ -154,51 +137,42 @@ class ClippedDqnAgent(dqn_agent.DqnAgent):
             named[f"optimizer/{place:03d}"] = variable
         return named
 
-    def transition(self, experience: Any) -> tuple[ts.TimeStep, tf.Tensor, ts.TimeStep]:
-        """Splits a Trajectory shaped `(B, 2, ...)` into time steps, actions, next time steps."""
-        time_steps, policy_steps, next_time_steps = self._as_transition(experience)
-        return time_steps, policy_steps.action, next_time_steps
+    def targets(self, transitions: Transitions) -> tf.Tensor:
+        """What the objective is to reach on a batch, rewards clipped and gamma in discounts."""
+        reward = transitions.reward
+        if self._reward_clip is not None:
+            reward = tf.clip_by_value(reward, -self._reward_clip, self._reward_clip)
+        discount = self._gamma * transitions.discount
+        return self.objective.targets(
+            functools.partial(_outputs, self._q_network),
+            functools.partial(_outputs, self._target_q_network),
+            transitions._replace(reward=reward, discount=discount),
+        )
 
-    def _train(self, experience: Any, weights: Any) -> tf_agent.LossInfo:
-        """One step of gradient descent; see TFAgent.train.
-
-        Args:
-            experience: Trajectory shaped `(B, 2, ...)`.
-            weights: Importance weights, float32 `(B,)`, or None.
-        """
-        time_steps, actions, next_time_steps = self.transition(experience)
-        return self.train_on_targets(time_steps, actions, self.td_targets(next_time_steps), weights)
-
-    def train_on_targets(
-        self, time_steps: ts.TimeStep, actions: tf.Tensor, targets: tf.Tensor, weights: Any = None
-    ) -> tf_agent.LossInfo:
+    def train_on_targets(self, transitions: Transitions, targets: tf.Tensor) -> tf_agent.LossInfo:
         """One step of gradient descent towards targets that are known already.
 
         Args:
-            time_steps: Where the actions were taken, batch first.
-            actions: int32 `(B,)`.
-            targets: What `td_targets` gave, float32 `(B,)`.
-            weights: Importance weights, float32 `(B,)`, or None.
+            transitions: A batch.
+            targets: What `targets` gave for it.
 
         Returns:
-            The loss, and a `DqnTrainInfo`.
+            The loss, and a `TrainInfo`.
 
         Raises:
             InvalidArgumentError: The loss is not a finite number, or an action value beyond
                 `q_value_limit`; the message holds `DIVERGED`, and nothing was changed.
         """
-        # The step after LAST starts a new game: no transition, and no part of the loss.
-        valid = tf.cast(~time_steps.is_last(), tf.float32)
         with tf.GradientTape() as tape:
-            q_values = self._compute_q_values(time_steps, actions, training=True)
-            td_loss = valid * self._td_errors_loss_fn(targets, q_values)
+            online = functools.partial(_outputs, self._q_network, training=True)
+            of_batch = self.objective.loss(online, transitions, targets)
+            td_loss = transitions.weight * of_batch.per_sample
             loss = common.aggregate_losses(
-                per_example_loss=td_loss,
-                sample_weight=weights,
-                regularization_loss=self._q_network.losses,
+                per_example_loss=td_loss, regularization_loss=self._q_network.losses
             ).total_loss
         variables = self._q_network.trainable_weights
-        sound = tf.math.is_finite(loss) & (tf.reduce_max(tf.abs(q_values)) <= self._q_value_limit)
+        largest = tf.reduce_max(tf.abs(of_batch.q_values))
+        sound = tf.math.is_finite(loss) & (largest <= self._q_value_limit)
         gradients = tape.gradient(loss, variables)
         with tf.control_dependencies([tf.debugging.Assert(sound, [DIVERGED])]):
             gradients = [tf.identity(gradient) for gradient in gradients]
@@ -207,42 +181,95 @@ class ClippedDqnAgent(dqn_agent.DqnAgent):
             self._update_target()
         return tf_agent.LossInfo(
             loss,
-            DqnTrainInfo(
+            TrainInfo(
                 td_loss=td_loss,
-                td_error=valid * (targets - q_values),
-                mean_q=tf.reduce_mean(q_values),
+                td_error=transitions.weight * of_batch.td_error,
+                mean_q=tf.reduce_mean(of_batch.q_values),
                 gradient_norm=tf.linalg.global_norm(gradients),
             ),
         )
 
+    # Below: what DqnAgent and TFAgent ask of a subclass.
 
-@gin.configurable
+    def _train(self, experience: Any, weights: Any) -> tf_agent.LossInfo:
+        """`agent.train` of a Trajectory shaped `(B, 2, ...)`; see TFAgent.train."""
+        time_steps, policy_steps, next_time_steps = self._as_transition(experience)
+        # The step after LAST starts a new game: no transition, and no part of the loss.
+        weight = tf.cast(~time_steps.is_last(), tf.float32) * (1.0 if weights is None else weights)
+        transitions = Transitions(
+            observation=time_steps.observation,
+            action=policy_steps.action,
+            reward=next_time_steps.reward,
+            discount=next_time_steps.discount,
+            next_observation=next_time_steps.observation,
+            weight=weight,
+            key=tf.range(tf.size(weight, tf.int64)),
+        )
+        return self.train_on_targets(transitions, self.targets(transitions))
+
+    def _setup_policy(self, time_step_spec: Any, action_spec: Any, *_: Any) -> tuple[Any, Any]:
+        policy = greedy_policy.GreedyPolicy(
+            q_policy.QPolicy(time_step_spec, action_spec, q_network=self._q_network)
+        )
+        collect_policy = self._policy(self._epsilon_greedy, self._seed, "collection/exploration")
+        return policy, collect_policy
+
+    def _get_target_updater(self, tau: float = 1.0, period: int = 1) -> Any:
+        """Copies to the target network by the train step counter; TF-Agents hides a counter."""
+
+        def update_when_due() -> None:
+            if self.train_step_counter % period == 0:
+                common.soft_variables_update(
+                    self._q_network.variables, self._target_q_network.variables, tau
+                )
+
+        return tf.function(update_when_due)
+
+    def _policy(
+        self, epsilon: Callable[[], tf.Tensor], seed: int, stream: str
+    ) -> EpsilonGreedyPolicy:
+        return EpsilonGreedyPolicy(
+            *self._specs,
+            self._q_network,
+            self.objective.action_values,
+            epsilon,
+            seed,
+            stream,
+        )
+
+
+def _outputs(network: Any, observation: Any, training: bool = False) -> tf.Tensor:
+    return network(observation, training=training)[0]
+
+
+@configurable
 def create_agent(
     time_step_spec: ts.TimeStep,
     action_spec: Any,
-    q_network: Any,
-    explored_env_steps: Any,
+    explored_env_steps: Callable[[], tf.Tensor],
     seed: int,
     *,
-    gamma: float = gin.REQUIRED,
-    target_update_period_train_steps: int = gin.REQUIRED,
-    reward_clip: float | None = gin.REQUIRED,
-    q_value_limit: float = gin.REQUIRED,
-    epsilon_initial: float = gin.REQUIRED,
-    epsilon_final: float = gin.REQUIRED,
-    epsilon_decay_env_steps: int = gin.REQUIRED,
-) -> ClippedDqnAgent:
+    q_network: Builder = gin.REQUIRED,
+    objective: Builder = gin.REQUIRED,
+    optimizer: Builder = gin.REQUIRED,
+    gamma: Fraction = gin.REQUIRED,
+    target_update_period_train_steps: PositiveInt = gin.REQUIRED,
+    reward_clip: PositiveFloat | None = gin.REQUIRED,
+    q_value_limit: PositiveFloat = gin.REQUIRED,
+    epsilon_initial: Fraction = gin.REQUIRED,
+    epsilon_final: Fraction = gin.REQUIRED,
+    epsilon_decay_env_steps: PositiveInt = gin.REQUIRED,
+) -> DeepQAgent:
     """Builds the agent that gin describes.
-
-    The loss is Huber's with threshold 1: Mnih et al. 2015 (Methods, "Training algorithm") clip the
-    error term of the update to [-1, 1].
 
     Args:
         time_step_spec: Spec of the environment's time steps.
         action_spec: Spec of one action.
-        q_network: The Q-network; the target network is made as its copy.
-        explored_env_steps: Callable giving the environment steps since the random fill.
+        explored_env_steps: Gives the environment steps since the random fill.
         seed: The run's seed.
+        q_network: Such as `@create_q_network`; the target network is made as a copy.
+        objective: Such as `@QLearning`.
+        optimizer: Such as `@create_optimizer`.
         gamma: Discount factor.
         target_update_period_train_steps: Train steps between copies to the target network.
         reward_clip: Largest magnitude of a reward in a target; None for no clipping.
@@ -254,27 +281,17 @@ def create_agent(
     Raises:
         UserError: A value is out of range.
     """
-    name = "create_agent"
-    limits.fraction(f"{name}.gamma", gamma)
-    limits.positive_int(
-        f"{name}.target_update_period_train_steps", target_update_period_train_steps
-    )
-    if reward_clip is not None:
-        limits.positive_float(f"{name}.reward_clip", reward_clip)
-    limits.positive_float(f"{name}.q_value_limit", q_value_limit)
-    limits.fraction(f"{name}.epsilon_initial", epsilon_initial)
-    limits.fraction(f"{name}.epsilon_final", epsilon_final)
-    limits.positive_int(f"{name}.epsilon_decay_env_steps", epsilon_decay_env_steps)
-    agent = ClippedDqnAgent(
+    agent = DeepQAgent(
         time_step_spec,
         action_spec,
-        q_network=q_network,
-        optimizer=create_optimizer(),
+        q_network=q_network(time_step_spec.observation, action_spec, seed),
+        optimizer=optimizer(),
+        objective=objective(),
         epsilon_greedy=lambda: linear_epsilon(
             explored_env_steps(), epsilon_initial, epsilon_final, epsilon_decay_env_steps
         ),
+        final_epsilon=epsilon_final,
         target_update_period=target_update_period_train_steps,
-        td_errors_loss_fn=common.element_wise_huber_loss,
         gamma=gamma,
         reward_clip=reward_clip,
         q_value_limit=q_value_limit,

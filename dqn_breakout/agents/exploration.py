@@ -81,7 +81,7 @@ class RandomPolicy(CountedPolicy):
 
 
 class EpsilonGreedyPolicy(CountedPolicy):
-    """The best action by the Q-network, or with probability epsilon a uniform random one.
+    """The best action by the network, or with probability epsilon a uniform random one.
 
     Mnih et al. 2015, Algorithm 1. Each environment of the batch decides for itself.
     """
@@ -90,7 +90,8 @@ class EpsilonGreedyPolicy(CountedPolicy):
         self,
         time_step_spec: Any,
         action_spec: Any,
-        q_network: Any,
+        network: Any,
+        action_values: Callable[[tf.Tensor], tf.Tensor],
         epsilon: Callable[[], tf.Tensor],
         seed: int,
         stream: str,
@@ -100,13 +101,15 @@ class EpsilonGreedyPolicy(CountedPolicy):
         Args:
             time_step_spec: Spec of the time steps to act on.
             action_spec: Spec of one action, int32 scalar.
-            q_network: Gives action values, float32 `(B, actions)`.
+            network: The network to play by.
+            action_values: Makes float32 `(B, actions)` of what the network gives.
             epsilon: Gives the current epsilon, float32 scalar.
             seed: The run's seed.
             stream: The random stream's name.
         """
         super().__init__(time_step_spec, action_spec, seed, stream, "EpsilonGreedyPolicy")
-        self._q_network = q_network
+        self._network = network
+        self._action_values = action_values
         self.epsilon = epsilon
         self._seed = seed
         self._stream = stream
@@ -114,10 +117,11 @@ class EpsilonGreedyPolicy(CountedPolicy):
     def detached(self) -> DetachedPolicy:
         """The same policy at the start of its stream, acting with a copy of the network."""
         return DetachedPolicy(
-            self._q_network,
+            self._network,
             self.time_step_spec,
             self.action_spec,
-            self._q_network.copy(name="ActingNetwork"),
+            self._network.copy(name="ActingNetwork"),
+            self._action_values,
             self.epsilon,
             self._seed,
             self._stream,
@@ -126,8 +130,8 @@ class EpsilonGreedyPolicy(CountedPolicy):
     def _action(
         self, time_step: ts.TimeStep, policy_state: Any, seed: Any = None
     ) -> policy_step.PolicyStep:
-        q_values, _ = self._q_network(time_step.observation, step_type=time_step.step_type)
-        greedy = tf.argmax(q_values, axis=-1, output_type=self.action_spec.dtype)
+        outputs, _ = self._network(time_step.observation)
+        greedy = tf.argmax(self._action_values(outputs), axis=-1, output_type=self.action_spec.dtype)
         seeds = self._next_seeds(2)
         shape = tf.shape(greedy)
         explore = tf.random.stateless_uniform(shape, seeds[0]) < self.epsilon()
@@ -135,7 +139,7 @@ class EpsilonGreedyPolicy(CountedPolicy):
         return policy_step.PolicyStep(actions, policy_state)
 
     def _variables(self) -> list[tf.Variable]:
-        return [*self._q_network.variables, self.calls]
+        return [*self._network.variables, self.calls]
 
 
 class DetachedPolicy(EpsilonGreedyPolicy):
@@ -145,10 +149,10 @@ class DetachedPolicy(EpsilonGreedyPolicy):
         """Builds the policy; the network of `arguments` is to follow the network `source`."""
         super().__init__(*arguments)
         self._source = source
-        self._q_network.create_variables()
+        self._network.create_variables()
 
     @tf.function(autograph=False)
     def synchronise(self) -> None:
         """Brings the policy's network to where its source is."""
-        for variable, value in zip(self._q_network.variables, self._source.variables, strict=True):
+        for variable, value in zip(self._network.variables, self._source.variables, strict=True):
             variable.assign(value)

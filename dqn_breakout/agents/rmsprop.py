@@ -8,13 +8,15 @@ import gin
 import tensorflow as tf
 import tf_keras
 
-from dqn_breakout import limits
+from dqn_breakout.configurable import Fraction, PositiveFloat, configurable
 
 
+@configurable(name="create_optimizer")
 class RMSprop(tf_keras.optimizers.legacy.RMSprop):
     """Keras's RMSprop with epsilon where it is wanted, and no square root of less than nothing.
 
-    With running means `m` of the gradient and `s` of its square, a step is
+    Bind `create_agent.optimizer = @create_optimizer`. With running means `m` of the gradient and
+    `s` of its square, a step is
 
         v -= learning_rate * g / (sqrt(s - m^2) + epsilon)     epsilon_inside_root = False
         v -= learning_rate * g / sqrt(s - m^2 + epsilon)       epsilon_inside_root = True
@@ -25,9 +27,31 @@ class RMSprop(tf_keras.optimizers.legacy.RMSprop):
     NaN: here it counts as 0.
     """
 
-    def __init__(self, *, epsilon_inside_root: bool, compiled: bool, **arguments: Any):
-        """Builds the optimizer; see `create_optimizer`."""
-        super().__init__(name="RMSprop", **arguments)
+    def __init__(
+        self,
+        *,
+        learning_rate: PositiveFloat = gin.REQUIRED,
+        rho: Fraction = gin.REQUIRED,
+        momentum: Fraction = gin.REQUIRED,
+        epsilon: PositiveFloat = gin.REQUIRED,
+        epsilon_inside_root: bool = gin.REQUIRED,
+        centered: bool = gin.REQUIRED,
+        compiled: bool = gin.REQUIRED,
+    ):
+        """Builds the optimizer.
+
+        Args:
+            learning_rate: Step size.
+            rho: Decay of the two running means; the paper's "gradient momentum" and "squared
+                gradient momentum" (Mnih et al. 2015, Extended Data Table 1).
+            momentum: Momentum of the update itself; 0 in DQN.
+            epsilon: Keeps steps bounded where the gradient hardly varies.
+            epsilon_inside_root: Whether epsilon is added to the variance (the paper's "min squared
+                gradient") or to its root (Keras, and so the book).
+            centered: Whether the variance of the gradient is taken, or its mean square.
+            compiled: Whether XLA compiles the update; the same but for rounding.
+        """
+        super().__init__(learning_rate, rho, momentum, epsilon, centered, name="RMSprop")
         self._epsilon_inside_root = epsilon_inside_root
         self._compiled = compiled
         # Traced and compiled once, however many train steps a graph holds: the places of the
@@ -87,49 +111,3 @@ class RMSprop(tf_keras.optimizers.legacy.RMSprop):
             step += coefficients["momentum"] * velocity
             velocity.assign(step)
         return var.assign_sub(step).op
-
-
-@gin.configurable
-def create_optimizer(
-    *,
-    learning_rate: float = gin.REQUIRED,
-    rho: float = gin.REQUIRED,
-    momentum: float = gin.REQUIRED,
-    epsilon: float = gin.REQUIRED,
-    epsilon_inside_root: bool = gin.REQUIRED,
-    centered: bool = gin.REQUIRED,
-    compiled: bool = gin.REQUIRED,
-) -> RMSprop:
-    """Builds the optimizer that gin describes.
-
-    Args:
-        learning_rate: Step size.
-        rho: Decay of the two running means; the paper's "gradient momentum" and "squared gradient
-            momentum" (Mnih et al. 2015, Extended Data Table 1).
-        momentum: Momentum of the update itself; 0 in DQN.
-        epsilon: Keeps steps bounded where the gradient hardly varies.
-        epsilon_inside_root: Whether epsilon is added to the variance (the paper's "min squared
-            gradient") or to its root (Keras, and so the book).
-        centered: Whether the variance of the gradient is taken, or its mean square.
-        compiled: Whether XLA compiles the update; the same but for rounding.
-
-    Raises:
-        UserError: A value is out of range.
-    """
-    name = "create_optimizer"
-    limits.positive_float(f"{name}.learning_rate", learning_rate)
-    limits.fraction(f"{name}.rho", rho)
-    limits.fraction(f"{name}.momentum", momentum)
-    limits.positive_float(f"{name}.epsilon", epsilon)
-    limits.boolean(f"{name}.epsilon_inside_root", epsilon_inside_root)
-    limits.boolean(f"{name}.centered", centered)
-    limits.boolean(f"{name}.compiled", compiled)
-    return RMSprop(
-        learning_rate=learning_rate,
-        rho=rho,
-        momentum=momentum,
-        epsilon=epsilon,
-        epsilon_inside_root=epsilon_inside_root,
-        centered=centered,
-        compiled=compiled,
-    )

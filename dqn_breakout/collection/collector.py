@@ -3,25 +3,27 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor, wait
 from typing import Any
 
 import gin
+import numpy as np
 import tensorflow as tf
 from tf_agents.drivers.dynamic_step_driver import DynamicStepDriver
 from tf_agents.environments.tf_py_environment import TFPyEnvironment
 from tf_agents.trajectories import time_step as ts
 
-from dqn_breakout import errors, limits
 from dqn_breakout.agents.exploration import CountedPolicy, EpsilonGreedyPolicy
 from dqn_breakout.collection.staging import Staging
+from dqn_breakout.configurable import PositiveInt, configurable, require
 
 # The random fill runs in pieces, so that progress shows and a stop is heeded.
 _FILL_PIECE_ENV_STEPS = 1_000
 _MOST_ENV_STEPS_PER_ITERATION = 10_000
 
 
+@configurable(name="create_collector")
 class Collector:
     """Steps the environment with one of two policies and shows every trajectory to observers.
 
@@ -29,15 +31,13 @@ class Collector:
     them and stops at the first such step that reaches its number: with one environment exactly
     there, with `B` environments fewer than `B` environment steps past it.
 
-    A collector may be overlapped: it plays an iteration while the agent trains ("Concurrent
-    Training" of Daley and Amato 2021, "Human-Level Control without Server-Grade Hardware"). The
-    policy then asks a copy of the network made when the iteration began, and the replay buffer is
-    shown what was played when it is over, so that neither playing nor training depends on which of
-    both is faster.
+    A collector may be overlapped: it plays a turn while the agent trains ("Concurrent Training" of
+    Daley and Amato 2021, "Human-Level Control without Server-Grade Hardware"). The policy then asks
+    a copy of the network made when the turn began, and the replay buffer is shown what was played
+    when it is over, so that neither playing nor training depends on which of both is faster.
 
     Attributes:
         random_fill_env_steps: Environment steps taken at random before training starts.
-        env_steps_per_iteration: Environment steps of one `collect`.
         overlapped: Whether `playing` is to be used, not `collect`.
         time_step: Where the games stand.
     """
@@ -46,36 +46,43 @@ class Collector:
         self,
         environment: TFPyEnvironment,
         random_policy: CountedPolicy,
-        collect_policy: CountedPolicy,
+        collect_policy: EpsilonGreedyPolicy,
         add_batch: Callable[[Any], Any],
         metrics: list[Any],
         *,
-        random_fill_env_steps: int,
-        env_steps_per_iteration: int,
-        overlapped: bool,
+        random_fill_env_steps: PositiveInt = gin.REQUIRED,
+        env_steps_per_iteration: PositiveInt = gin.REQUIRED,
+        overlapped: bool = gin.REQUIRED,
     ):
         """Builds both drivers.
 
         Args:
             environment: The environment to play.
             random_policy: Acts during the random fill.
-            collect_policy: Acts after it; an `EpsilonGreedyPolicy` where `overlapped`.
+            collect_policy: Acts after it.
             add_batch: Is given each trajectory: the replay buffer.
             metrics: Callables that are given each trajectory at once.
             random_fill_env_steps: See the class.
-            env_steps_per_iteration: See the class.
+            env_steps_per_iteration: Environment steps of a turn.
             overlapped: See the class.
+
+        Raises:
+            UserError: A turn is too long.
         """
+        require(
+            env_steps_per_iteration <= _MOST_ENV_STEPS_PER_ITERATION,
+            "create_collector.env_steps_per_iteration",
+            f"is too large: at most {_MOST_ENV_STEPS_PER_ITERATION:,} are possible, since a stop "
+            "waits for a turn's end and its frames are held until then.",
+        )
         self.random_fill_env_steps = random_fill_env_steps
-        self.env_steps_per_iteration = env_steps_per_iteration
         self.overlapped = overlapped
         self.time_step: ts.TimeStep | None = None
         self._environment = environment
         add_collected = add_batch
         if overlapped:
-            assert isinstance(collect_policy, EpsilonGreedyPolicy)
-            collect_policy = collect_policy.detached()
-            self._synchronise = collect_policy.synchronise
+            collect_policy = detached = collect_policy.detached()
+            self._synchronise = detached.synchronise
             # Of two steps of a game, at most one only starts it and does not count.
             most = 2 * -(-env_steps_per_iteration // environment.batch_size) + 2
             self._staging = Staging(
@@ -110,12 +117,12 @@ class Collector:
         self.time_step, _ = self._fill(self._current(), ())
 
     def collect(self) -> None:
-        """Takes one iteration's environment steps with the collect policy."""
+        """Takes one turn's environment steps with the collect policy."""
         self.time_step, _ = self._collect(self._current(), ())
 
     @contextlib.contextmanager
     def playing(self) -> Iterator[None]:
-        """Takes one iteration's environment steps while the body runs; for the overlapped."""
+        """Takes one turn's environment steps while the body runs; for the overlapped."""
         self._synchronise()
         played = self._thread.submit(self._collect, self._current(), ())
         try:
@@ -137,13 +144,13 @@ class Collector:
         """Positions of the policies' random streams, by name."""
         return {f"{name}_calls": policy.calls for name, policy in self._policies.items()}
 
-    def get_state(self) -> dict[str, Any]:
-        """The environment's state, as named arrays."""
+    def state(self) -> dict[str, np.ndarray]:
+        """The games' state, as named arrays."""
         self._current()
         return self._environment.pyenv.get_state()
 
-    def set_state(self, state: dict[str, Any]) -> None:
-        """Restores the environment to what `get_state` gave."""
+    def restore(self, state: Mapping[str, np.ndarray]) -> None:
+        """Brings the games to a state that `state` gave."""
         pyenv = self._environment.pyenv
         pyenv.set_state(state)
         self.time_step = tf.nest.map_structure(tf.constant, pyenv.current_time_step())
@@ -153,42 +160,3 @@ class Collector:
             self.time_step = self._environment.reset()
         return self.time_step
 
-
-@gin.configurable
-def create_collector(
-    environment: TFPyEnvironment,
-    random_policy: CountedPolicy,
-    collect_policy: CountedPolicy,
-    add_batch: Callable[[Any], Any],
-    metrics: list[Any],
-    *,
-    random_fill_env_steps: int = gin.REQUIRED,
-    env_steps_per_iteration: int = gin.REQUIRED,
-    overlapped: bool = gin.REQUIRED,
-) -> Collector:
-    """Builds the collector that gin describes; see `Collector`.
-
-    Raises:
-        UserError: A count is not a positive whole number, an iteration is too long, or `overlapped`
-            not True or False.
-    """
-    name = "create_collector.env_steps_per_iteration"
-    limits.positive_int("create_collector.random_fill_env_steps", random_fill_env_steps)
-    limits.positive_int(name, env_steps_per_iteration)
-    limits.require(
-        env_steps_per_iteration <= _MOST_ENV_STEPS_PER_ITERATION,
-        name,
-        f"is {errors.shown(env_steps_per_iteration)}; at most {_MOST_ENV_STEPS_PER_ITERATION:,} "
-        "are possible: a stop waits for an iteration's end, and its frames are held until then.",
-    )
-    limits.boolean("create_collector.overlapped", overlapped)
-    return Collector(
-        environment,
-        random_policy,
-        collect_policy,
-        add_batch,
-        metrics,
-        random_fill_env_steps=random_fill_env_steps,
-        env_steps_per_iteration=env_steps_per_iteration,
-        overlapped=overlapped,
-    )

@@ -16,6 +16,7 @@ from tf_agents.trajectories import time_step as ts
 
 from dqn_breakout import seeding
 from dqn_breakout.environments.games import Games, GamesStep
+from dqn_breakout.environments.spec import EnvironmentSpec
 from dqn_breakout.errors import UserError
 
 # A game's emulator is seeded anew, at the end of a game, once this many environment steps have
@@ -41,6 +42,7 @@ class AtariEnvironment(py_environment.PyEnvironment):
     def __init__(
         self,
         games: Games,
+        spec: EnvironmentSpec,
         seed: int,
         stream: str,
         *,
@@ -51,6 +53,7 @@ class AtariEnvironment(py_environment.PyEnvironment):
 
         Args:
             games: The games to play.
+            spec: What others ask of them; `spec` from then on.
             seed: The run's seed.
             stream: Names the random stream that game seeds come from, such as "collection".
             terminal_on_life_loss: Whether a lost life ends bootstrapping.
@@ -58,6 +61,7 @@ class AtariEnvironment(py_environment.PyEnvironment):
         """
         super().__init__()
         self.games = games
+        self.spec = spec
         self._seed = seed
         self._stream = stream
         self._terminal_on_life_loss = terminal_on_life_loss
@@ -134,9 +138,12 @@ class AtariEnvironment(py_environment.PyEnvironment):
             state: What `get_state` returned, from games of the same kind, number and seed.
 
         Raises:
-            UserError: It is no such state. Some of the actions may have been played by then.
+            UserError: It is of another number of games.
         """
-        self._check_state(state)
+        if len(state["lengths"]) != self.batch_size:
+            raise UserError(
+                f"its games are {len(state['lengths'])}, and this run plays {self.batch_size}."
+            )
         everyone = np.arange(self.batch_size)
         lengths = state["lengths"]
         logs = np.split(state["actions"], np.cumsum(lengths)[:-1])
@@ -150,33 +157,9 @@ class AtariEnvironment(py_environment.PyEnvironment):
                 time_step = _replace(time_step, starting, self._start_games(starting))
             if tick < longest:
                 offset = longest - tick
-                # At such an end it would have been seeded anew. Every game ends, so that actions
-                # without end, which a stranger may have written, are not played without end.
-                if (self._due() & (lengths >= offset)).any():
-                    raise _not_of_these_games()
                 actions = [log[len(log) - offset] if len(log) >= offset else 0 for log in logs]
                 time_step = self._advance(np.array(actions, np.int32))
         self._current_time_step = time_step
-
-    def _check_state(self, state: dict[str, np.ndarray]) -> None:
-        """Refuses what these games could not have given; it may come from a stranger."""
-        expected = {"seedings": np.int64, "actions": np.uint8, "lengths": np.int64}
-        sound = all(
-            name in state and state[name].dtype == dtype and state[name].ndim == 1
-            for name, dtype in expected.items()
-        )
-        if sound:
-            seedings, actions, lengths = (state[name] for name in expected)
-            sound = (
-                len(seedings) == len(lengths) == self.batch_size
-                and bool((seedings >= 0).all())
-                and all(0 <= length <= actions.size for length in lengths.tolist())
-                # Python's numbers do not overflow.
-                and sum(lengths.tolist()) == actions.size
-                and bool((actions <= int(self._action_spec.maximum)).all())
-            )
-        if not sound:
-            raise _not_of_these_games()
 
     def _reset(self) -> ts.TimeStep:
         self._seedings += 1
@@ -256,13 +239,6 @@ class AtariEnvironment(py_environment.PyEnvironment):
             NotImplementedError: Always.
         """
         raise NotImplementedError("AtariEnvironment takes its seed when it is built")
-
-
-def _not_of_these_games() -> UserError:
-    return UserError(
-        "its environment.npz does not hold the state of these games. Restore the file, or start "
-        "anew in another --run_dir."
-    )
 
 
 def _replace(time_step: ts.TimeStep, rows: np.ndarray, source: ts.TimeStep) -> ts.TimeStep:

@@ -41,17 +41,10 @@ class FrameStack4(wrappers.PyEnvironmentBaseWrapper):
         """Restores what `get_state` gave.
 
         Raises:
-            UserError: It is no state of these games, or the games, brought back, do not show the
-                frames that they showed.
+            UserError: The games, brought back, do not show the frames that they showed.
         """
-        stack = state.get("stack")
-        if stack is None or (stack.shape, stack.dtype) != (self._stack.shape, self._stack.dtype):
-            raise UserError(
-                "its environment.npz does not hold the frames of these games. Restore the file, or "
-                "start anew in another --run_dir."
-            )
-        self._env.set_state(state)
-        self._stack = np.ascontiguousarray(stack).copy()
+        self._env.set_state({name: each for name, each in state.items() if name != "stack"})
+        self._stack = np.ascontiguousarray(state["stack"]).copy()
         frames = self._env.current_time_step().observation
         if not np.array_equal(frames, self._stack[..., -1]):
             raise UserError(

@@ -8,13 +8,9 @@ frame of the next game, so that a batch can always be stepped as a whole.
 from __future__ import annotations
 
 import abc
-import inspect
-from collections.abc import Mapping
-from typing import Any, NamedTuple, Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
-
-from dqn_breakout.errors import UserError
 
 
 class GamesStep(NamedTuple):
@@ -112,27 +108,3 @@ class GamesBuilder(Protocol):
         Raises:
             UserError: There is no such game, or these games cannot do what is asked.
         """
-
-
-def check_called_by_builder(name: str, arguments: Mapping[str, Any]) -> None:
-    """Refuses a call of a `GamesBuilder` with other arguments than `create_environment` gives.
-
-    Args:
-        name: What gin calls the builder.
-        arguments: What it was called with.
-
-    Raises:
-        UserError: gin called it before there was anything to give (`@vector_games()`), or gin
-            binds an argument of its own.
-    """
-    expected = inspect.signature(GamesBuilder.__call__).parameters
-    unknown = sorted(set(arguments) - set(expected))
-    if unknown:
-        raise UserError(
-            f"{name} has no parameter {unknown[0]!r}; games are described by create_environment."
-        )
-    if "game" not in arguments:
-        raise UserError(
-            f"create_environment.games is @{name}(), which makes the games too early; write it "
-            f"without (): @{name}."
-        )

@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 import ale_py
-import gin
 import gymnasium
 import numpy as np
 from gymnasium.wrappers import AtariPreprocessing
 
-from dqn_breakout.environments.games import Games, GamesStep, check_called_by_builder
-from dqn_breakout.environments.roms import rom_id
+from dqn_breakout.configurable import configurable
+from dqn_breakout.environments.games import Games, GamesStep
+from dqn_breakout.environments.atari_games import rom_id
 from dqn_breakout.errors import UserError
 
 gymnasium.register_envs(ale_py)
@@ -19,6 +19,7 @@ gymnasium.register_envs(ale_py)
 ale_py.ALEInterface.setLoggerMode(ale_py.LoggerMode.Error)
 
 
+@configurable(name="python_games")
 class PythonGames(Games):
     """One gymnasium environment per game, preprocessed as in Mnih et al. 2015 (Methods).
 
@@ -123,13 +124,3 @@ class PythonGames(Games):
         self._current = step
         return step
 
-
-@gin.configurable
-def python_games(**arguments) -> PythonGames:  # type: ignore[no-untyped-def]
-    """Makes `PythonGames`; bind `create_environment.games = @python_games`.
-
-    Raises:
-        UserError: See `check_called_by_builder` and `PythonGames`.
-    """
-    check_called_by_builder("python_games", arguments)
-    return PythonGames(**arguments)

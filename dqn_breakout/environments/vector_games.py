@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import gin
 import numpy as np
 from ale_py.vector_env import AtariVectorEnv
 
 from dqn_breakout import machine
-from dqn_breakout.environments.games import Games, GamesStep, check_called_by_builder
-from dqn_breakout.environments.roms import rom_id
+from dqn_breakout.configurable import configurable
+from dqn_breakout.environments.games import Games, GamesStep
+from dqn_breakout.environments.atari_games import rom_id
 from dqn_breakout.errors import UserError
 
 _NO_LIMIT = 2**31 - 1
 
 
+@configurable(name="vector_games")
 class VectorGames(Games):
     """A batch of games in one C++ vector environment; the fast way.
 
@@ -105,13 +106,3 @@ class VectorGames(Games):
         """Stops the emulator's threads."""
         self._games.close()
 
-
-@gin.configurable
-def vector_games(**arguments) -> VectorGames:  # type: ignore[no-untyped-def]
-    """Makes `VectorGames`; bind `create_environment.games = @vector_games`.
-
-    Raises:
-        UserError: See `check_called_by_builder` and `VectorGames`.
-    """
-    check_called_by_builder("vector_games", arguments)
-    return VectorGames(**arguments)

@@ -11,11 +11,9 @@ import tensorflow as tf
 import tf_keras
 from tf_agents.networks import q_network as q_network_lib
 
-from dqn_breakout import errors, limits, seeding
+from dqn_breakout import errors, seeding
+from dqn_breakout.configurable import PositiveInt, configurable
 from dqn_breakout.errors import UserError
-
-# Sixty times the paper's network; each copy of the weights would take 400 MB.
-_MOST_WEIGHTS = 100_000_000
 
 
 @tf_keras.utils.register_keras_serializable(package="dqn_breakout")
@@ -79,7 +77,7 @@ class LanedQNetwork(q_network_lib.QNetwork):
         return values, network_state
 
 
-@gin.configurable
+@configurable
 def create_q_network(
     observation_spec: tf.TensorSpec,
     action_spec: tf.TensorSpec,
@@ -87,7 +85,7 @@ def create_q_network(
     *,
     conv_layers: Sequence[tuple[int, int, int]] = gin.REQUIRED,
     dense_units: Sequence[int] = gin.REQUIRED,
-    convolution_lanes: int = gin.REQUIRED,
+    convolution_lanes: PositiveInt = gin.REQUIRED,
 ) -> LanedQNetwork:
     """Builds a TF-Agents `QNetwork`: pixels scaled, convolutions, dense layers, linear outputs.
 
@@ -105,75 +103,30 @@ def create_q_network(
             `LanedQNetwork`. It is no number of the algorithm.
 
     Raises:
-        UserError: A count is no positive whole number, a layer is not made of such numbers, a
-            kernel is larger than what the layers before it leave of the picture, or the network is
-            far too large.
+        UserError: No such layers can be built on that observation.
     """
-    _check_layers(observation_spec.shape, conv_layers, dense_units)
-    limits.positive_int("create_q_network.convolution_lanes", convolution_lanes)
     # Layers draw their seeds from TensorFlow's global stream while they are built, nowhere else.
     tf.random.set_seed(seeding.stream_key(seed, "network/initial weights"))
-    network = LanedQNetwork(
-        input_tensor_spec=observation_spec,
-        action_spec=action_spec,
-        preprocessing_layers=ScalePixels(),
-        conv_layer_params=[(f, (k, k), s) for f, k, s in conv_layers],
-        fc_layer_params=tuple(dense_units),
-        convolution_lanes=convolution_lanes,
-        name="QNetwork",
-    )
-    network.create_variables()
-    return network
-
-
-def _check_layers(shape: Sequence[int], conv_layers: object, dense_units: object) -> None:
-    """Refuses layers that cannot be built on an observation `(height, width, S)`."""
-    name = "create_q_network.conv_layers"
-    form = (
-        "needs a tuple with (filters, kernel size, stride) for each layer, such as "
-        f"((32, 8, 4), (64, 4, 2)), but is {errors.shown(conv_layers)}."
-    )
-    if not isinstance(conv_layers, Sequence) or isinstance(conv_layers, str):
-        raise UserError(f"{name} {form}")
-    height, width, channels = shape
-    weights = 0
-    for place, layer in enumerate(conv_layers, 1):
-        limits.require(
-            isinstance(layer, Sequence) and not isinstance(layer, str) and len(layer) == 3,
-            name,
-            form,
+    try:
+        network = LanedQNetwork(
+            input_tensor_spec=observation_spec,
+            action_spec=action_spec,
+            preprocessing_layers=ScalePixels(),
+            conv_layer_params=[(f, (k, k), s) for f, k, s in conv_layers],
+            fc_layer_params=tuple(dense_units),
+            convolution_lanes=convolution_lanes,
+            name="QNetwork",
         )
-        filters, kernel, stride = (limits.positive_int(name, number) for number in layer)
-        limits.require(
-            kernel <= min(height, width),
-            name,
-            f"has kernel size {errors.shown(kernel)} in layer {place}, which gets a picture of "
-            f"only {height}x{width}; lower it, or the strides and kernels before it.",
-        )
-        weights += kernel * kernel * channels * filters
-        _check_weights(name, weights)
-        height, width = (height - kernel) // stride + 1, (width - kernel) // stride + 1
-        channels = filters
-
-    name = "create_q_network.dense_units"
-    if not isinstance(dense_units, Sequence) or isinstance(dense_units, str):
+        network.create_variables()
+    except (TypeError, ValueError, tf.errors.OpError) as error:
         raise UserError(
-            f"{name} needs a tuple with the units of each layer, such as (512,), but is "
-            f"{errors.shown(dense_units)}."
-        )
-    inputs = height * width * channels
-    for units in dense_units:
-        weights += inputs * limits.positive_int(name, units)
-        _check_weights(name, weights)
-        inputs = units
-
-
-def _check_weights(parameter: str, weights: int) -> None:
-    limits.require(
-        weights <= _MOST_WEIGHTS,
-        parameter,
-        f"makes a network of {weights:.2g} weights or more; at most {_MOST_WEIGHTS:,} are allowed.",
-    )
+            f"create_q_network cannot build conv_layers = {errors.shown(conv_layers)} and "
+            f"dense_units = {errors.shown(dense_units)} on observations "
+            f"{tuple(observation_spec.shape)} ({errors.first_line(error)}). A layer of the first "
+            "is (filters, kernel size, stride), and of the second a number of units; kernels must "
+            "fit into what the layers before leave of the picture."
+        ) from error
+    return network
 
 
 def forward_flops(q_network: q_network_lib.QNetwork, frame_shape: Sequence[int]) -> int:

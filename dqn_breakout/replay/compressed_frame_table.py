@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import gin
 import numpy as np
 import tensorflow as tf
 
+from dqn_breakout.configurable import configurable
 from dqn_breakout.replay.compressed_frame_store import CompressedFrameStore
 from dqn_breakout.replay.frame_table import FRAME, FrameTable
 
@@ -18,8 +18,11 @@ from dqn_breakout.replay.frame_table import FRAME, FrameTable
 _COMPRESSED_FRAME_BYTES = 240
 
 
+@configurable(name="compressed_frames")
 class CompressedFrameTable(FrameTable):
     """`FrameTable` with the field named `frame` LZ4-compressed in host memory.
+
+    Bind `create_replay_buffer.frame_table = @compressed_frames`.
 
     What is read is what `FrameTable` would read, to the last bit. Other fields lie in TensorFlow
     variables as there; `variables` has no frames.
@@ -48,10 +51,11 @@ class CompressedFrameTable(FrameTable):
                 self._turn = tf.Variable(0, trainable=False, dtype=tf.int64, name="frame_turn")
 
     @staticmethod
-    def frame_bytes(frame_shape: tuple[int, ...]) -> int:
+    def observation_bytes(spec: tf.TensorSpec) -> int:
         """Bytes that a stored frame takes, by an estimate: that of 84x84 frames of Breakout."""
-        pixels = int(np.prod(frame_shape))
-        estimate = -(-pixels * _COMPRESSED_FRAME_BYTES // (84 * 84))
+        if spec.name != FRAME:
+            return FrameTable.observation_bytes(spec)
+        estimate = -(-spec.shape.num_elements() * _COMPRESSED_FRAME_BYTES // (84 * 84))
         return estimate + CompressedFrameStore.INDEX_BYTES
 
     @property
@@ -109,8 +113,3 @@ class CompressedFrameTable(FrameTable):
             self._turn.assign_add(1)
         return result
 
-
-@gin.configurable
-def compressed_frames() -> type[CompressedFrameTable]:
-    """Frames LZ4-compressed; bind `create_replay_buffer.frame_table = @compressed_frames`."""
-    return CompressedFrameTable

@@ -4,20 +4,20 @@ from __future__ import annotations
 
 from typing import Any
 
-import gin
-import numpy as np
 import tensorflow as tf
 from tf_agents.utils import common
 
-from dqn_breakout import errors, limits
-from dqn_breakout.errors import UserError
+from dqn_breakout.configurable import configurable
 
 # The name of the field that takes nearly all of a replay buffer's memory.
 FRAME = "frame"
 
 
+@configurable(name="plain_frames")
 class FrameTable(tf.Module):
     """Rows of nested tensors in TensorFlow variables; a `table_fn` for TFUniformReplayBuffer.
+
+    Bind `create_replay_buffer.frame_table = @plain_frames`.
 
     TF-Agents' own table fills its storage with zeros, which takes all of its memory at once. This
     one leaves it untouched, so that the process grows with what is stored.
@@ -25,7 +25,7 @@ class FrameTable(tf.Module):
     Never read a whole variable of it: TensorFlow would copy gigabytes. `read` gathers rows.
 
     Attributes:
-        ESTIMATED: Whether `frame_bytes` depends on what is stored.
+        ESTIMATED: Whether `observation_bytes` depends on what is stored.
     """
 
     ESTIMATED = False
@@ -48,9 +48,9 @@ class FrameTable(tf.Module):
         self._storage = {spec.name: allocate(spec) for spec in tf.nest.flatten(tensor_spec)}
 
     @staticmethod
-    def frame_bytes(frame_shape: tuple[int, ...]) -> int:
-        """Bytes that a stored frame takes."""
-        return int(np.prod(frame_shape))
+    def observation_bytes(spec: tf.TensorSpec) -> int:
+        """Bytes that what is stored of an observation takes."""
+        return int(spec.shape.num_elements() * spec.dtype.size)
 
     def variables(self) -> list[tf.Variable]:
         """The storage, one variable per field."""
@@ -80,32 +80,3 @@ class FrameTable(tf.Module):
         ]
         return tf.group(*writes)
 
-
-@gin.configurable
-def plain_frames() -> type[FrameTable]:
-    """Frames as they are; bind `create_replay_buffer.frame_table = @plain_frames`."""
-    return FrameTable
-
-
-def chosen_table(parameter: str, builder: Any) -> type[FrameTable]:
-    """The table that `@plain_frames` or another configurable of its kind stands for.
-
-    Args:
-        parameter: The binding's name.
-        builder: What is bound to it.
-
-    Raises:
-        UserError: It is something else, such as a name without the `@` or with `()`.
-    """
-    choices = "write @plain_frames or @compressed_frames"
-    if isinstance(builder, str):
-        raise UserError(
-            f"{parameter} is the text {errors.shown(builder)}; {choices}, without quotes."
-        )
-    if isinstance(builder, type) and issubclass(builder, FrameTable):
-        raise UserError(f"{parameter} is given with () behind it; {choices}, without ().")
-    limits.require(callable(builder), parameter, f"is {errors.shown(builder)}; {choices}.")
-    table = builder()
-    if not (isinstance(table, type) and issubclass(table, FrameTable)):
-        raise UserError(f"{parameter} is bound to what makes no frame table; {choices}.")
-    return table

@@ -7,54 +7,47 @@ import datetime
 import os
 import shlex
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import TextIO
 
 import tensorflow as tf
 from tqdm import tqdm
 
 from dqn_breakout import machine
+from dqn_breakout.environments.spec import EnvironmentSpec
 from dqn_breakout.runs.directory import RunDirectory
-from dqn_breakout.training.loop import Iteration
+from dqn_breakout.training.learning import Turn
 from dqn_breakout.training.progress import Row
 
 
 def plan(
-    *,
-    game: str,
-    seed: int,
+    environment: EnvironmentSpec,
     run: RunDirectory,
+    seed: int,
     num_environments: int,
-    replay_transitions: int,
-    replay_bytes: int,
+    learning: Mapping[str, str],
     env_steps: int,
     total_env_steps: int,
-    frame_skip: int,
     guessed_env_steps_per_second: float,
 ) -> str:
-    """What will run, where, with how much memory, and until when."""
+    """What will run, where, with how much memory, and until when; `learning` adds its own lines."""
     gpus = len(tf.config.list_physical_devices("GPU"))
-    device = f"{gpus} GPU(s)" if gpus else f"CPU, {machine.usable_cores()} cores"
     left = max(total_env_steps - env_steps, 0) / guessed_env_steps_per_second
     finish = datetime.datetime.now().astimezone() + datetime.timedelta(seconds=left)
-    budget = (
-        f"{total_env_steps:,} environment steps ({frame_skip * total_env_steps:,} ALE frames)"
-        + (f", of which {env_steps:,} are done" if env_steps else "")
-    )
-    path = shlex.quote(str(run.path))
-    lines = [
-        f"DQN on {game}, seed {seed}, {num_environments} game(s) side by side",
-        f"  run directory   {run.path}",
-        f"  device          {device}",
-        f"  replay buffer   {replay_transitions:,} transitions, about {replay_bytes / 1e9:.2f} GB "
-        f"when full; this machine has {machine.memory_bytes() / 1e9:.1f} GB",
-        f"  budget          {budget}",
-        f"  finish          around {finish:%a %H:%M}, in {format_seconds(left)} (a guess from the "
+    frames = f" ({environment.frame_skip * total_env_steps:,} ALE frames)"
+    done = f", of which {env_steps:,} are done" if env_steps else ""
+    lines = {
+        "run directory": str(run.path),
+        "device": f"{gpus} GPU(s)" if gpus else f"CPU, {machine.usable_cores()} cores",
+        **learning,
+        "budget": f"{total_env_steps:,} environment steps{frames}{done}",
+        "finish": f"around {finish:%a %H:%M}, in {format_seconds(left)} (a guess from the "
         f"processor's speed: {guessed_env_steps_per_second:,.0f} steps/s)",
-        f"  watch           tensorboard --logdir {path}",
-        "  stop            Ctrl-C saves and stops; the same command goes on",
-    ]
-    return "\n".join(lines)
+        "watch": f"tensorboard --logdir {shlex.quote(str(run.path))}",
+        "stop": "Ctrl-C saves and stops; the same command goes on",
+    }
+    title = f"DQN on {environment.name}, seed {seed}, {num_environments} game(s) side by side"
+    return "\n".join([title, *(f"  {name:<15} {text}" for name, text in lines.items())])
 
 
 def tell(text: str) -> None:
@@ -116,11 +109,11 @@ class ConsoleHook:
             else None
         )
 
-    def on_iteration(self, iteration: Iteration) -> None:
+    def on_turn(self, turn: Turn) -> None:
         """Moves the bar."""
         if self._bar is not None:
             with _whoever_reads():
-                self._bar.update(min(iteration.env_steps, self._total) - self._bar.n)
+                self._bar.update(min(turn.env_steps, self._total) - self._bar.n)
 
     def on_row(self, row: Row) -> None:
         """Shows the row's numbers."""
@@ -128,13 +121,14 @@ class ConsoleHook:
             with _whoever_reads():
                 self._bar.set_postfix_str(_numbers(row))
             return
-        seconds = max(self._total - row.env_steps, 0) / max(row.env_steps_per_second, 1e-9)
+        env_steps, speed = row["env_steps"], row["env_steps_per_second"]
+        seconds = max(self._total - env_steps, 0) / max(speed, 1e-9)
         # The random fill is many times faster than what comes after it.
-        left = f"{format_seconds(seconds)} left" if row.train_steps else "random fill"
+        left = f"{format_seconds(seconds)} left" if row["train_steps"] else "random fill"
         with _whoever_reads():
             print(
-                f"{row.env_steps:>10,} steps ({min(row.env_steps / self._total, 1):4.0%}), "
-                f"{_numbers(row)}, {row.env_steps_per_second:,.0f} steps/s, {left}",
+                f"{env_steps:>10,} steps ({min(env_steps / self._total, 1):4.0%}), "
+                f"{_numbers(row)}, {speed:,.0f} steps/s, {left}",
                 file=self._stream,
                 flush=True,
             )
@@ -157,6 +151,9 @@ def format_seconds(seconds: float) -> str:
 
 
 def _numbers(row: Row) -> str:
-    score = "-" if row.average_return is None else f"{row.average_return:.2f}"
-    loss = "-" if row.loss is None else f"{row.loss:.4f}"
-    return f"{row.episodes:,} games, mean return {score}, loss {loss}, epsilon {row.epsilon:.3f}"
+    score = "-" if row["average_return"] is None else f"{row['average_return']:.2f}"
+    loss = "-" if row["loss"] is None else f"{row['loss']:.4f}"
+    return (
+        f"{row['episodes']:,} games, mean return {score}, loss {loss}, "
+        f"epsilon {row['epsilon']:.3f}"
+    )

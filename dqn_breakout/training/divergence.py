@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from dqn_breakout.runs.directory import RunDirectory, write_atomically
+from dqn_breakout.runs.files import write_atomically
 
 
 class Divergence(Exception):
@@ -15,9 +15,8 @@ class Divergence(Exception):
 
     Attributes:
         train_step: Number of the step that failed, from 1.
-        batch: What it was to learn from: `observation` and `next_observation`, uint8
-            `(B, height, width, S)`; `action`; unclipped `reward`; `discount`; `q_values`, float32
-            `(B, actions)`, of the network as the step found it; `targets`, float32 `(B,)`.
+        batch: What it was to learn from: the fields of `Transitions`, rewards unclipped;
+            `q_values`, float32 `(B, actions)`, of the network as the step found it; `targets`.
     """
 
     def __init__(self, train_step: int, batch: dict[str, np.ndarray]):
@@ -35,14 +34,12 @@ class Divergence(Exception):
         largest = float(np.abs(q_values).max())
         return f"action values reach {largest:,.4g}, beyond create_agent.q_value_limit"
 
-    def write(self, run: RunDirectory) -> Path:
-        """Writes the batch as `diverged-train-step-<number>.npz`; returns the file.
+    def write(self, path: Path) -> None:
+        """Writes the batch as a .npz file.
 
         Raises:
             OSError: It cannot be written.
         """
-        path = run.diverged_npz(self.train_step)
         content = io.BytesIO()
         np.savez_compressed(content, allow_pickle=False, **self.batch)
         write_atomically(path, content.getvalue())
-        return path

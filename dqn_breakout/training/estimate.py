@@ -14,22 +14,9 @@ _MATRIX = 1024
 _PRODUCTS = 8
 
 
-def env_steps_per_second(
-    forward_flops: float, batch_size: int, env_steps_per_train_step: int
-) -> float:
-    """A guess at environment steps a second while training on a CPU, from its matrix product.
-
-    A train step costs each sample two forward passes (network and target) and a backward pass of
-    about one and two thirds of one, as the first layer needs no gradient of its input.
-
-    Args:
-        forward_flops: Floating-point operations of one forward pass.
-        batch_size: Transitions of a train step.
-        env_steps_per_train_step: Environment steps for one train step.
-    """
-    train_step = 3.64 * forward_flops * batch_size
-    per_env_step = train_step / env_steps_per_train_step + forward_flops
-    return _peak_flops() * _SHARE_OF_PEAK / per_env_step
+def env_steps_per_second(flops_per_env_step: float) -> float:
+    """A guess at environment steps a second while training on a CPU, from its matrix product."""
+    return _peak_flops() * _SHARE_OF_PEAK / flops_per_env_step
 
 
 def _peak_flops() -> float:

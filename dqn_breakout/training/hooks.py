@@ -18,9 +18,11 @@ import tensorflow as tf
 
 from dqn_breakout import errors
 from dqn_breakout.errors import UserError
-from dqn_breakout.runs.directory import RunDirectory, naming, write_atomically, write_json
+from dqn_breakout.runs import metrics
+from dqn_breakout.runs.directory import RunDirectory
+from dqn_breakout.runs.files import naming, write_atomically, write_json
 from dqn_breakout.training.console import tell
-from dqn_breakout.training.loop import Iteration
+from dqn_breakout.training.learning import Turn
 from dqn_breakout.training.progress import Row
 from dqn_breakout.training.signals import Stopped
 
@@ -41,11 +43,46 @@ class Output(Protocol):
 class Hook(Output, Protocol):
     """A side effect of training."""
 
-    def on_iteration(self, iteration: Iteration) -> None:
-        """After each turn of the loop; must be cheap."""
+    def on_turn(self, turn: Turn) -> None:
+        """After each turn; must be cheap."""
 
     def on_row(self, row: Row) -> None:
         """At each log period and each checkpoint."""
+
+
+class OutputErrors:
+    """Whether training goes on where a file cannot be written, and says so."""
+
+    def __init__(self, goes_on: bool):
+        """Passes errors on unless training `goes_on`."""
+        self._goes_on = goes_on
+        self._failing: set[str] = set()
+
+    @contextlib.contextmanager
+    def attempt(self, what: str) -> Iterator[None]:
+        """Goes on without `what` if writing it fails; says so once, until it succeeds again.
+
+        Raises:
+            OSError: It could not be written, and training is not to go on without.
+        """
+        try:
+            yield
+        except OSError as error:
+            if not self._goes_on:
+                raise
+            if what not in self._failing:
+                tell(
+                    f"Could not write {what} ({errors.cause(error)}); going on without, as "
+                    "train.go_on_without_checkpoints says."
+                )
+            self._failing.add(what)
+        else:
+            self._failing.discard(what)
+
+    def close(self, output: Output) -> None:
+        """Closes an output; see `attempt`."""
+        with self.attempt(output.writes):
+            output.close()
 
 
 class EventFile:
@@ -93,34 +130,20 @@ class EventFile:
 class TensorBoardHook:
     """Scalars of every row under `tensorboard/train`."""
 
-    _TAGS = {
-        "average_return": "games/return_mean_of_last_100",
-        "average_length": "games/length_mean_of_last_100_env_steps",
-        "episodes": "games/count",
-        "loss": "train/loss",
-        "mean_q": "train/mean_q",
-        "gradient_norm": "train/gradient_norm",
-        "epsilon": "train/epsilon",
-        "train_steps": "train/train_steps",
-        "env_steps_per_second": "speed/env_steps_per_second",
-        "replay_transitions": "replay/transitions",
-        "checkpoint_seconds": "checkpoint/pause_seconds",
-    }
-
     writes = "TensorBoard's event file"
 
     def __init__(self, run: RunDirectory):
         """Writes under the run's directory; steps are environment steps."""
         self._events = EventFile(run.train_events)
 
-    def on_iteration(self, iteration: Iteration) -> None:
+    def on_turn(self, turn: Turn) -> None:
         """Nothing."""
 
     def on_row(self, row: Row) -> None:
         """Writes the row's numbers, leaving out those there are none of."""
-        values = {tag: getattr(row, field) for field, tag in self._TAGS.items()}
+        tags = {name: metrics.tag(name) for name, value in row.items() if value is not None}
         self._events.write(
-            row.env_steps, {tag: float(value) for tag, value in values.items() if value is not None}
+            row["env_steps"], {tag: float(row[name]) for name, tag in tags.items() if tag}
         )
 
     def close(self) -> None:
@@ -150,12 +173,12 @@ class MetricsFileHook:
                     self.last_env_steps = number
             write_atomically(self._path, "".join(line + "\n" for line in kept).encode())
 
-    def on_iteration(self, iteration: Iteration) -> None:
+    def on_turn(self, turn: Turn) -> None:
         """Nothing."""
 
     def on_row(self, row: Row) -> None:
         """Appends the row; all of it or, where the disk is full, nothing."""
-        line = json.dumps(row.as_dict()).encode() + b"\n"
+        line = json.dumps(row).encode() + b"\n"
         with naming(self._path), open(self._path, "ab", buffering=0) as file:
             end = file.tell()
             try:

@@ -8,17 +8,21 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import json
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from dqn_breakout import errors
+import gin
+
+from dqn_breakout.configurable import NonNegativeInt, PositiveInt, configurable
 from dqn_breakout.runs.checkpoint import RunCheckpointer
 from dqn_breakout.runs.directory import RunDirectory
+from dqn_breakout.runs.files import write_json
 from dqn_breakout.runs.record import Lock
-from dqn_breakout.training.console import ConsoleHook, tell
-from dqn_breakout.training.hooks import EvaluationHook, Hook, Output
-from dqn_breakout.training.loop import Iteration
+from dqn_breakout.training.console import ConsoleHook
+from dqn_breakout.training.hooks import EvaluationHook, Hook, OutputErrors
+from dqn_breakout.training.learning import Turn
 from dqn_breakout.training.progress import ProgressMeter, Row
 from dqn_breakout.training.signals import StopSignals
 
@@ -41,7 +45,7 @@ class Period:
 
 
 @dataclasses.dataclass(frozen=True)
-class Owed:
+class Pending:
     """What a run has not done yet that was due when its checkpoint was written.
 
     Attributes:
@@ -53,73 +57,51 @@ class Owed:
     evaluation: bool
 
     @classmethod
-    def at(cls, run: RunDirectory, counters: dict[str, Any], last_row_env_steps: int) -> Owed:
-        """What is owed after a restored checkpoint.
+    def at(
+        cls, run: RunDirectory, counters: Mapping[str, Any], last_row_env_steps: int
+    ) -> Pending:
+        """What is pending after a restored checkpoint.
 
         Args:
             run: The run.
             counters: The checkpoint's; empty where there was none.
-            last_row_env_steps: Environment steps of the last row in `metrics.jsonl`.
+            last_row_env_steps: Environment steps of the last row in `metrics.jsonl`; -1 for none.
         """
         env_steps = int(counters.get("env_steps", 0))
-        row = Row.from_dict(counters.get("row")) if env_steps > last_row_env_steps else None
-        due = counters.get("evaluation_due") is True
+        row = counters.get("row") if env_steps > last_row_env_steps else None
+        due = counters.get("evaluation_due", False)
         return cls(row, due and not run.evaluation_json(env_steps).exists())
 
 
-NOTHING = Owed(None, False)
-
-
-class Writing:
-    """Whether training goes on where a file cannot be written, and says so."""
-
-    def __init__(self, goes_on: bool):
-        """Passes errors on unless training `goes_on`."""
-        self._goes_on = goes_on
-        self._failing: set[str] = set()
-
-    @contextlib.contextmanager
-    def attempt(self, what: str) -> Iterator[None]:
-        """Goes on without `what` if writing it fails; says so once, until it succeeds again.
-
-        Raises:
-            OSError: It could not be written, and training is not to go on without.
-        """
-        try:
-            yield
-        except OSError as error:
-            if not self._goes_on:
-                raise
-            if what not in self._failing:
-                tell(
-                    f"Could not write {what} ({errors.cause(error)}); going on without, as "
-                    "train.go_on_without_checkpoints says."
-                )
-            self._failing.add(what)
-        else:
-            self._failing.discard(what)
-
-    def close(self, output: Output) -> None:
-        """Closes an output; see `attempt`."""
-        with self.attempt(output.writes):
-            output.close()
-
-
-@dataclasses.dataclass(frozen=True)
+@configurable(name="train")
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Schedule:
-    """When things are due, in environment steps.
+    """How long a run is, and when it leaves what; gin's `train`.
 
     Attributes:
-        total_env_steps: The budget; there is a checkpoint at its end.
-        log_period_env_steps: Between rows.
-        checkpoint_period_env_steps: Between checkpoints.
-        evaluation_period_env_steps: Between evaluations.
+        total_env_steps: The budget in environment steps, random fill included; there is a
+            checkpoint at its end.
+        log_period_env_steps: Environment steps between rows of numbers.
+        checkpoint_period_env_steps: Environment steps between checkpoints.
+        keep_checkpoints: How many checkpoints stay on disk.
+        evaluation_period_env_steps: Environment steps between evaluations.
+        evaluation_games: Full games of an evaluation.
+        evaluation_protocol: Name of the evaluation's protocol.
+        evaluation_video_seconds: Seconds of a game to record at each evaluation; 0 for no video.
+        go_on_without_checkpoints: Whether to train on where a file cannot be written (a full disk,
+            a directory that is gone) instead of stopping; the next is tried when it is due. The
+            last checkpoint must succeed.
     """
 
-    total_env_steps: int
-    log_period_env_steps: int
-    checkpoint_period_env_steps: int
-    evaluation_period_env_steps: int
+    total_env_steps: PositiveInt = gin.REQUIRED
+    log_period_env_steps: PositiveInt = gin.REQUIRED
+    checkpoint_period_env_steps: PositiveInt = gin.REQUIRED
+    keep_checkpoints: PositiveInt = gin.REQUIRED
+    evaluation_period_env_steps: PositiveInt = gin.REQUIRED
+    evaluation_games: PositiveInt = gin.REQUIRED
+    evaluation_protocol: str = gin.REQUIRED
+    evaluation_video_seconds: NonNegativeInt = gin.REQUIRED
+    go_on_without_checkpoints: bool = gin.REQUIRED
 
 
 class Milestones:
@@ -127,32 +109,38 @@ class Milestones:
 
     def __init__(
         self,
+        run: RunDirectory,
         schedule: Schedule,
         env_steps: int,
         *,
         meter: ProgressMeter,
         checkpointer: RunCheckpointer,
-        write_summary: Callable[[Row], None],
+        weights_sha256: Callable[[], str],
         hooks: Sequence[Hook],
         evaluation: EvaluationHook,
         lock: Lock,
         stop: StopSignals,
-        writing: Writing,
+        output_errors: OutputErrors,
+        last_row_env_steps: int,
     ):
         """Prepares what comes after `env_steps`.
 
         Args:
+            run: The run.
             schedule: When things are due.
             env_steps: Environment steps so far.
             meter: Makes rows of turns.
-            checkpointer: Writes checkpoints, and ahead of them.
-            write_summary: Writes `summary.json`.
+            checkpointer: Writes checkpoints, and ahead of them; the run is restored from it.
+            weights_sha256: Gives the network's, for `summary.json`.
             hooks: Are shown turns and rows.
             evaluation: Plays and leaves scores.
             lock: Holds the run directory.
             stop: Tells that a stop was asked for.
-            writing: Decides what becomes of an error in writing; never of the last checkpoint's.
+            output_errors: Decides what becomes of an error in writing; never of the last
+                checkpoint's.
+            last_row_env_steps: Environment steps of the last row in `metrics.jsonl`; -1 for none.
         """
+        self._run = run
         self._env_steps = env_steps
         self._total_env_steps = schedule.total_env_steps
         self._log_period = Period(schedule.log_period_env_steps, env_steps)
@@ -160,39 +148,51 @@ class Milestones:
         self._evaluation_period = Period(schedule.evaluation_period_env_steps, env_steps)
         self._meter = meter
         self._checkpointer = checkpointer
-        self._write_summary = write_summary
+        self._weights_sha256 = weights_sha256
         self._hooks = hooks
         self._evaluation = evaluation
         self._lock = lock
         self._stop = stop
-        self._writing = writing
+        self._output_errors = output_errors
         self._saved = True
+        self._pending = Pending.at(run, checkpointer.restored_counters, last_row_env_steps)
 
-    def make_up(self, owed: Owed) -> bool:
-        """Does what the process before still owed; returns whether a turn may follow."""
-        if owed.row is not None:
-            self._show(owed.row)
-        return not owed.evaluation or self._evaluate(self._env_steps)
+    def nothing_left(self) -> bool:
+        """Whether the budget is spent and all that was due is done.
 
-    def after(self, iteration: Iteration) -> bool:
+        `summary.json` is written anew where it is of another moment: a kill may have come before.
+        """
+        if self._env_steps < self._total_env_steps:
+            return False
+        if not self._summary_is_of_this_moment():
+            self._write_summary(self._meter.row())
+        return self._pending == Pending(None, False)
+
+    def make_up(self) -> bool:
+        """Does what the process before left undone; returns whether a turn may follow."""
+        if self._pending.row is not None:
+            self._show(self._pending.row)
+        return not self._pending.evaluation or self._evaluate(self._env_steps)
+
+    def after(self, turn: Turn) -> bool:
         """Does what is due after a turn; returns whether another may follow.
 
         Raises:
             OSError: A file could not be written; checkpoints written before are sound.
         """
-        self._meter.add(iteration)
-        with self._writing.attempt("the replay buffer's rows"):
+        self._meter.add(turn)
+        with self._output_errors.attempt("the replay buffer's rows"):
             self._lock.check()
             self._checkpointer.write_ahead()
         for hook in self._hooks:
-            hook.on_iteration(iteration)
+            hook.on_turn(turn)
         # Asked once: a signal that comes while rows are written is for the next turn, or this one
         # would end unsaved.
         stopping = self._stop.received is not None
-        last = stopping or iteration.env_steps >= self._total_env_steps
-        log_due = self._log_period.due(iteration.env_steps)
-        evaluation_due = self._evaluation_period.due(iteration.env_steps)
-        save_due = self._save_period.due(iteration.env_steps) or last or evaluation_due
+        last = stopping or turn.env_steps >= self._total_env_steps
+        log_due = self._log_period.due(turn.env_steps)
+        evaluation_due = self._evaluation_period.due(turn.env_steps)
+        save_due = self._save_period.due(turn.env_steps) or last or evaluation_due
         self._saved = False
         if log_due or save_due:
             row = self._meter.row()
@@ -201,31 +201,52 @@ class Milestones:
             self._show(row)
         if stopping:
             return False
-        return not evaluation_due or self._evaluate(iteration.env_steps)
+        return not evaluation_due or self._evaluate(turn.env_steps)
 
     def _save(self, row: Row, evaluation_due: bool, last: bool) -> Row:
         """Writes a checkpoint; returns the row with the seconds that it took."""
         started = time.monotonic()
         counters = {
-            "env_steps": row.env_steps,
-            "train_steps": row.train_steps,
-            "row": row.as_dict(),
+            "env_steps": row["env_steps"],
+            "train_steps": row["train_steps"],
+            "row": row,
             "evaluation_due": evaluation_due,
         }
         # After the last one there is nothing to go on to: without it, work would be lost.
-        with contextlib.nullcontext() if last else self._writing.attempt("a checkpoint"):
+        with contextlib.nullcontext() if last else self._output_errors.attempt("a checkpoint"):
             self._lock.check()
             self._checkpointer.save(counters)
             self._saved = True
-            row = dataclasses.replace(row, checkpoint_seconds=time.monotonic() - started)
-        with self._writing.attempt("summary.json"):
+            row = {**row, "checkpoint_seconds": time.monotonic() - started}
+        with self._output_errors.attempt("summary.json"):
             self._lock.check()
             self._write_summary(row)
         return row
 
+    def _write_summary(self, row: Row) -> None:
+        summary = {
+            "env_steps": row["env_steps"],
+            "train_steps": row["train_steps"],
+            "episodes": row["episodes"],
+            "env_steps_per_second": self._meter.overall_env_steps_per_second,
+            "average_return": row["average_return"],
+            "average_length_env_steps": row["average_length"],
+            "epsilon": row["epsilon"],
+            "weights_sha256": self._weights_sha256(),
+        }
+        write_json(self._run.summary_json, summary)
+
+    def _summary_is_of_this_moment(self) -> bool:
+        try:
+            summary = json.loads(self._run.summary_json.read_text())
+            found = summary["env_steps"], summary["weights_sha256"]
+        except (OSError, ValueError, LookupError, TypeError):
+            return False
+        return found == (self._env_steps, self._weights_sha256())
+
     def _show(self, row: Row) -> None:
         for hook in self._hooks:
-            with self._writing.attempt(hook.writes):
+            with self._output_errors.attempt(hook.writes):
                 # The console shows rows while the directory is gone; all others write into it.
                 if not isinstance(hook, ConsoleHook):
                     self._lock.check()
@@ -237,7 +258,7 @@ class Milestones:
         After a stop, the evaluation is still due, and the last checkpoint says so: none may. But
         if that could not be written, another turn gives it another try.
         """
-        with self._writing.attempt(self._evaluation.writes):
+        with self._output_errors.attempt(self._evaluation.writes):
             self._lock.check()
             self._evaluation.evaluate(env_steps, self._lock.check)
         return self._stop.received is None or not self._saved

@@ -1,0 +1,49 @@
+"""What learning takes from replay, and what it asks of one: the seam between the two."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple, Protocol
+
+import tensorflow as tf
+
+
+class Transitions(NamedTuple):
+    """A batch of transitions: where, what, and what came of it.
+
+    Attributes:
+        observation: What the agent saw, `(N, ...)`.
+        action: What it did, int32 `(N,)`.
+        reward: What it got for it, unclipped, float32 `(N,)`.
+        discount: 0 where that ended a game or a life that counts as one, float32 `(N,)`.
+        next_observation: What it saw then, `(N, ...)`.
+        weight: Importance of each in the loss, float32 `(N,)`; 0 for what is no transition.
+        key: What replay knows each by, int64 `(N,)`.
+    """
+
+    observation: Any
+    action: tf.Tensor
+    reward: tf.Tensor
+    discount: tf.Tensor
+    next_observation: Any
+    weight: tf.Tensor
+    key: tf.Tensor
+
+
+class Replay(Protocol):
+    """Experience that is kept and sampled.
+
+    Attributes:
+        samples_drawn: Position of the random stream: how many batches were sampled, int64.
+    """
+
+
+    samples_drawn: tf.Variable
+
+    def add_batch(self, trajectory: Any) -> Any:
+        """Adds one step of every environment; an observer of a driver."""
+
+    def sample(self, number: int) -> Transitions:
+        """Draws transitions; in a graph, the next ones of a counted random stream."""
+
+    def update_priorities(self, keys: tf.Tensor, priorities: tf.Tensor) -> None:
+        """Is told how much each of some transitions surprised, float32 `(N,)`."""
