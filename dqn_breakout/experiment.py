@@ -31,7 +31,8 @@ from dqn_breakout.networks.nature_cnn import forward_flops
 from dqn_breakout.replay.frame_replay_buffer import FrameReplayBuffer
 from dqn_breakout.runs import record
 from dqn_breakout.runs.checkpoint import RunCheckpointer
-from dqn_breakout.runs.directory import RunDirectory, write_json
+from dqn_breakout.runs.directory import RunDirectory
+from dqn_breakout.runs.files import write_json
 from dqn_breakout.training import console, estimate, hooks
 from dqn_breakout.training.divergence import Divergence
 from dqn_breakout.training.learner import Learner, create_learner

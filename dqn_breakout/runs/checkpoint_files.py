@@ -34,7 +34,7 @@ import numpy as np
 
 from dqn_breakout import errors
 from dqn_breakout.errors import UserError
-from dqn_breakout.runs.directory import make_folder, naming, sync_folder, write_atomically
+from dqn_breakout.runs.files import make_folder, naming, sync_folder, write_atomically
 
 FORMAT = 1
 _MANIFEST = "manifest.json"

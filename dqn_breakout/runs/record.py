@@ -18,7 +18,8 @@ from typing import Any, BinaryIO
 from dqn_breakout import errors, machine, used_config
 from dqn_breakout.errors import UserError
 from dqn_breakout.runs import checkpoint_files
-from dqn_breakout.runs.directory import RunDirectory, write_atomically, write_json
+from dqn_breakout.runs.directory import RunDirectory
+from dqn_breakout.runs.files import write_atomically, write_json
 
 DEFAULT_SEED = 1
 

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from dqn_breakout.runs.directory import RunDirectory, write_atomically
+from dqn_breakout.runs.directory import RunDirectory
+from dqn_breakout.runs.files import write_atomically
 
 
 class Divergence(Exception):

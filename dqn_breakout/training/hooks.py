@@ -18,7 +18,8 @@ import tensorflow as tf
 
 from dqn_breakout import errors
 from dqn_breakout.errors import UserError
-from dqn_breakout.runs.directory import RunDirectory, naming, write_atomically, write_json
+from dqn_breakout.runs.directory import RunDirectory
+from dqn_breakout.runs.files import naming, write_atomically, write_json
 from dqn_breakout.training.console import tell
 from dqn_breakout.training.loop import Iteration
 from dqn_breakout.training.progress import Row
