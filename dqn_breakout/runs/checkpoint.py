@@ -157,9 +157,8 @@ class RunCheckpointer:
                 f"{self.run.run_json} says that the seed is {self.seed}, and {path} is of seed "
                 f"{counters[_SEED]}. Restore the file, or choose another --run_dir."
             )
-        if different := checkpoint.manifest["files"].keys() ^ {
-            f"{each}.npz" for each in self.parts
-        }:
+        here = {f"{name}.npz" for name in self.parts}
+        if different := checkpoint.manifest["files"].keys() ^ here:
             raise _another(path, f"only one of both has {min(different)}.")
         if self.rows is not None:
             self._restore_rows(checkpoint, self.rows)

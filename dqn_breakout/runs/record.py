@@ -7,6 +7,7 @@ import dataclasses
 import errno
 import fcntl
 import json
+import operator
 import os
 import platform
 import shlex
@@ -113,13 +114,13 @@ def settle_seed(run: RunDirectory, seed: int | None) -> int:
     if not run.run_json.exists():
         _refuse_checkpoints_without(run, run.run_json)
         return DEFAULT_SEED if seed is None else seed
-    there = _read(run)["seed"]
+    there: int = _read(run)["seed"]
     if seed not in (None, there):
         raise UserError(
             f"The run in {run.path} has seed {there}, not {seed}. Leave --seed out to continue it, "
             "or choose another --run_dir."
         )
-    return int(there)
+    return there
 
 
 def check_config(run: RunDirectory) -> str:
@@ -167,7 +168,7 @@ def record_start(
         "time": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
         "env_steps": env_steps,
         "command": shlex.join(["python", *sys.argv]),
-        **_circumstances(),
+        **machine.circumstances(),
     }
     write_json(run.run_json, {"seed": seed, "game": game, "starts": [*_starts(run), start]})
 
@@ -180,27 +181,12 @@ def changes_since_last_start(run: RunDirectory) -> list[str]:
     Returns:
         Such as "tensorflow '2.20.0' there, '2.21.0' here"; empty in a new run.
     """
-    there, here = (_flat(each) for each in ((_starts(run) or [{}])[-1], _circumstances()))
+    there, here = (_flat(each) for each in ((_starts(run) or [{}])[-1], machine.circumstances()))
     return [
         f"{name} {errors.shown(there[name])} there, {errors.shown(here[name])} here"
         for name in (*machine.versions(), *_ROUNDING)
         if name in there and there[name] != here[name]
     ]
-
-
-def _circumstances() -> dict[str, Any]:
-    """What a start's record says of the packages and the machine."""
-    # Not above: who is only told that another process holds the run does not wait for TensorFlow.
-    import tensorflow as tf
-
-    details = tf.config.experimental.get_device_details
-    gpus = tf.config.get_visible_devices("GPU")
-    return {
-        "git_revision": machine.git_revision(),
-        "versions": machine.versions(),
-        "machine": machine.description(),
-        "gpus": [details(gpu).get("device_name", "GPU") for gpu in gpus],
-    }
 
 
 def _flat(start: dict[str, Any]) -> dict[str, Any]:
@@ -218,19 +204,15 @@ def _refuse_checkpoints_without(run: RunDirectory, missing: Path) -> None:
 
 def _starts(run: RunDirectory) -> list[dict[str, Any]]:
     """The records of the run's starts so far; none in a new run."""
-    return list(_read(run)["starts"]) if run.run_json.exists() else []
+    starts: list[dict[str, Any]] = _read(run)["starts"] if run.run_json.exists() else []
+    return starts
 
 
 def _read(run: RunDirectory) -> dict[str, Any]:
-    """The run's record: its seed, its game, its starts."""
     try:
         content = json.loads(run.run_json.read_text())
-        if isinstance(content["seed"], int) and isinstance(content["starts"], list):
-            return dict(content)
+        return {"seed": operator.index(content["seed"]), "starts": list(content["starts"])}
     except (OSError, ValueError, LookupError, TypeError) as error:
-        raise _damaged(run) from error
-    raise _damaged(run)
-
-
-def _damaged(run: RunDirectory) -> UserError:
-    return UserError(f"{run.run_json} is damaged. Restore it, or choose another --run_dir.")
+        raise UserError(
+            f"{run.run_json} is damaged. Restore it, or choose another --run_dir."
+        ) from error
