@@ -42,7 +42,7 @@ def main(arguments: Sequence[str]) -> None:
         name = "-".join(Path(file).stem for file in FLAGS.gin_file) + seed
         # TensorFlow takes seconds to import: after the flags were looked at.
         from dqn_breakout import config, experiment, machine
-        from dqn_breakout.runs.directory import expanded
+        from dqn_breakout.runs.files import expanded
 
         run_dir = expanded(FLAGS.run_dir or f"runs/{name}")
         config.parse(FLAGS.gin_file, FLAGS.gin_bindings)

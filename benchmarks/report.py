@@ -19,7 +19,7 @@ from typing import Any, NoReturn
 
 from dqn_breakout import errors, machine
 from dqn_breakout.errors import UserError
-from dqn_breakout.runs.directory import write_json
+from dqn_breakout.runs.files import write_json
 
 
 class MeasurementError(UserError):

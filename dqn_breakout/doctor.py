@@ -26,7 +26,7 @@ from typing import Any
 
 from dqn_breakout import compatibility
 from dqn_breakout.errors import UserError
-from dqn_breakout.runs.directory import expanded
+from dqn_breakout.runs.files import expanded
 
 _ROOT = Path(__file__).resolve().parents[1]
 _INSTALL = "Run `make setup`, and use its Python: .venv/bin/python -m dqn_breakout.doctor"

@@ -15,7 +15,8 @@ from pathlib import Path
 from dqn_breakout import errors
 from dqn_breakout.errors import UserError
 from dqn_breakout.runs import checkpoint_files
-from dqn_breakout.runs.directory import RunDirectory, write_atomically
+from dqn_breakout.runs.directory import RunDirectory
+from dqn_breakout.runs.files import write_atomically
 
 
 def export_network(run_dir: Path, folder: Path) -> Path:

@@ -54,6 +54,20 @@ def git_revision() -> str | None:
     return answer.stdout.strip()
 
 
+def circumstances() -> dict[str, Any]:
+    """What a run's record says of a start: revision, versions, machine and names of its GPUs."""
+    import tensorflow as tf  # Not above: a command that is refused does not wait for it.
+
+    details = tf.config.experimental.get_device_details
+    gpus = tf.config.get_visible_devices("GPU")
+    return {
+        "git_revision": git_revision(),
+        "versions": versions(),
+        "machine": description(),
+        "gpus": [details(gpu).get("device_name", "GPU") for gpu in gpus],
+    }
+
+
 def description() -> dict[str, Any]:
     """Processor, cores, those of them that this process may use, and memory."""
     return {

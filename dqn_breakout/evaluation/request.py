@@ -12,7 +12,8 @@ from dqn_breakout import config, limits
 from dqn_breakout.errors import UserError
 from dqn_breakout.evaluation import protocols
 from dqn_breakout.runs import checkpoint_files
-from dqn_breakout.runs.directory import RunDirectory, expanded
+from dqn_breakout.runs.directory import RunDirectory
+from dqn_breakout.runs.files import expanded
 
 VIDEO_ENDINGS = (".mp4", ".gif")
 

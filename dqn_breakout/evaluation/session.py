@@ -16,7 +16,8 @@ from dqn_breakout.evaluation import evaluate, protocols, score_card, video, wind
 from dqn_breakout.evaluation.protocols import EvaluationProtocol
 from dqn_breakout.evaluation.request import EvaluationRequest
 from dqn_breakout.evaluation.saved_network import SavedNetwork, load_network
-from dqn_breakout.runs.directory import RunDirectory, write_json
+from dqn_breakout.runs.directory import RunDirectory
+from dqn_breakout.runs.files import write_json
 
 _DEFAULT_GIN_FILE = "breakout.gin"
 

@@ -18,7 +18,7 @@ import numpy as np
 
 from dqn_breakout.errors import UserError
 from dqn_breakout.reporting.comparison import Curve
-from dqn_breakout.runs.directory import write_atomically
+from dqn_breakout.runs.files import write_atomically
 
 SUFFIXES: tuple[str, ...] = (".csv", ".json")
 MOST_POINTS = 1000

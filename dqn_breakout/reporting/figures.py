@@ -27,7 +27,7 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 from dqn_breakout.errors import UserError
 from dqn_breakout.reporting import comparison
 from dqn_breakout.reporting.comparison import Curve, Kind
-from dqn_breakout.runs.directory import write_atomically
+from dqn_breakout.runs.files import write_atomically
 
 SUFFIXES: tuple[str, ...] = (".png", ".svg", ".pdf")
 

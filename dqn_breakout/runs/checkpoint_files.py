@@ -2,28 +2,23 @@
 
     checkpoints/000000250000/
       manifest.json     format, counters, for each file its size and SHA-256, and its own SHA-256
-      network.npz ...   groups of named arrays, plain NumPy, never pickled, never compressed
+      network.npz ...   named arrays of each part, plain NumPy, never pickled, never compressed
     replay/rows-<start>-<stop>.npz.lz4    segments named by the manifests that need them
 
-What the arrays mean is not known here: `training/checkpoint.py` gives and takes them. Files may
-come from a stranger: none makes reading take more memory than who reads it allows.
+A network that was exported may come from a stranger: nothing in it runs, no name in it is a path,
+and no more is read than its reader allows.
 """
 
 from __future__ import annotations
 
 import contextlib
 import dataclasses
-import errno
 import hashlib
 import io
 import json
-import math
 import os
 import re
 import shutil
-import stat
-import struct
-import tokenize
 import zipfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -32,44 +27,21 @@ from typing import IO, Any
 import lz4.frame
 import numpy as np
 
-from dqn_breakout import errors
 from dqn_breakout.errors import UserError
-from dqn_breakout.runs.directory import make_folder, naming, sync_folder, write_atomically
+from dqn_breakout.runs import files
 
-FORMAT = 1
+FORMAT = 2
 _MANIFEST = "manifest.json"
-_KEYS = {"format", "counters", "files", "segments", "sha256"}
 _CHECKSUM = "sha256"  # The manifest's own.
-# Far above any manifest: a segment takes some 200 bytes of it. Read, it takes twenty times as much.
-_MANIFEST_BYTES = 2**24
-# What names and headers take in a file of arrays, beside the arrays.
-HEADER_BYTES = 2**16
-# Where nobody says what to expect, a file may not hold more.
-_MOST_BYTES = 2**30
-# So many times the expected bytes are read, so that what is another network is told by its shapes.
-_LARGER = 4
-# Names of files in a manifest: none leads out of its folder.
-_FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,199}")
-# Compressed bytes read at a time; LZ4 makes at most 255 times as many of them.
-_PIECE_BYTES = 2**13
-# What zipfile and NumPy raise on bytes that are no arrays.
-_MALFORMED = (
-    AttributeError,
-    EOFError,
-    LookupError,
-    OverflowError,
-    RuntimeError,
-    SyntaxError,
-    TypeError,
-    ValueError,
-    struct.error,
-    tokenize.TokenError,
-    zipfile.BadZipFile,
-)
+_KEYS = {"format", "counters", "files", "segments", _CHECKSUM}
 _STEPS = re.compile(r"[0-9]+")
 # Videos keep their ending, which says how they are written.
 _HALF_WRITTEN = re.compile(r"\..+\.\d+\.tmp(\.(mp4|gif))?")
 _REPLACED = re.compile(r"\.(\d+)\.replaced")
+# Where nobody says what to expect, a file may not be larger.
+_MOST_BYTES = 2**30
+# What NumPy raises on bytes that are no arrays.
+_NO_ARRAYS = (ValueError, TypeError, LookupError, EOFError, MemoryError, zipfile.BadZipFile)
 Arrays = Mapping[str, np.ndarray]
 
 
@@ -100,86 +72,55 @@ class Checkpoint:
         return list(self.manifest["segments"])
 
     def arrays(self, group: str, limit_bytes: int = _MOST_BYTES) -> dict[str, np.ndarray]:
-        """The arrays of one group, after size and checksum of their file were compared.
-
-        Args:
-            group: The group's name.
-            limit_bytes: Bytes that they may take, headers included.
+        """The arrays of one group, which may take so many bytes, headers included.
 
         Raises:
-            DamagedCheckpoint: The file is not the one that was written, or not one of arrays, or
-                larger.
+            DamagedCheckpoint: The file is not the one that was written, or is larger.
         """
         path = self.path / f"{group}.npz"
         with _verified(path, self.manifest["files"].get(path.name), limit_bytes) as file:
             return _read_arrays(path, file)
 
-    def segment(
-        self, folder: Path, name: str, limit_bytes: int = _MOST_BYTES
-    ) -> dict[str, np.ndarray]:
-        """The arrays of one replay segment, after its file's size and checksum were compared.
-
-        Args:
-            folder: Where the replay segments lie.
-            name: The segment's file name.
-            limit_bytes: Bytes that it may decompress to; its manifest may state fewer.
+    def segment(self, folder: Path, name: str) -> dict[str, np.ndarray]:
+        """The arrays of one replay segment in a folder.
 
         Raises:
-            DamagedCheckpoint: The file is not the one that was written, or holds more.
+            DamagedCheckpoint: The file is not the one that was written.
         """
         path, fingerprint = folder / name, self.manifest["segments"][name]
-        with _verified(path, fingerprint, _most_compressed(limit_bytes)) as file:
-            stated = fingerprint.get("uncompressed_bytes")
-            if type(stated) is not int:  # No size is over NaN.
-                raise DamagedCheckpoint(
-                    f"{path} is not a replay segment: {errors.shown(stated)} is no size"
-                )
-            return _read_arrays(path, _decompressed(path, file, min(stated, limit_bytes)))
+        with _verified(path, fingerprint) as file:
+            decompressor = lz4.frame.LZ4FrameDecompressor()
+            content = decompressor.decompress(file.read(), fingerprint["uncompressed_bytes"])
+        return _read_arrays(path, io.BytesIO(content))
 
-    def verify(self, folder: Path, limits_bytes: Mapping[str, int] | None = None) -> None:
-        """Compares every file with its checksum, a piece at a time; nothing is decompressed.
-
-        Args:
-            folder: Where the replay segments lie.
-            limits_bytes: Bytes that a file's arrays may take, headers included, by its name.
+    def verify(self, folder: Path) -> None:
+        """Compares every file with its size and checksum, replay segments in a folder included.
 
         Raises:
-            DamagedCheckpoint: A file is not the one that was written, or is larger.
+            DamagedCheckpoint: A file is not the one that was written.
         """
-        limits = limits_bytes or {}
-        for name, fingerprint in self.manifest["files"].items():
-            with _verified(self.path / name, fingerprint, limits.get(name, _MOST_BYTES)):
-                pass
-        for name, fingerprint in self.manifest["segments"].items():
-            limit = _most_compressed(limits.get(name, _MOST_BYTES))
-            with _verified(folder / name, fingerprint, limit):
-                pass
+        for place, kind in ((self.path, "files"), (folder, "segments")):
+            for name, fingerprint in self.manifest[kind].items():
+                with _verified(place / name, fingerprint):
+                    pass
 
 
 def write_segment(folder: Path, name: str, arrays: Arrays) -> dict[str, Any]:
-    """Writes a replay segment.
-
-    The arrays are compressed as they are read: beside them, only the compressed file is held.
-
-    Args:
-        folder: Where segments lie; made where there is none, but not what it lies in.
-        name: The segment's name.
-        arrays: Its content.
+    """Writes a replay segment; beside its arrays, only the compressed file is held in memory.
 
     Returns:
         Its size, its SHA-256 and its size before compression, for the manifest.
 
     Raises:
-        OSError: It could not be written; nothing is left under its name.
+        OSError: It could not be written, or there is nothing to make its folder in.
     """
-    make_folder(folder)
+    files.make_folder(folder)
     buffer = io.BytesIO()
     with lz4.frame.open(buffer, "wb") as file:
         np.savez(file, allow_pickle=False, **arrays)
         uncompressed_bytes = file.tell()
-    content = buffer.getvalue()
-    write_atomically(folder / name, content)
-    return {**_fingerprint(content), "uncompressed_bytes": uncompressed_bytes}
+    files.write_atomically(folder / name, buffer.getvalue())
+    return {**_fingerprint(buffer.getvalue()), "uncompressed_bytes": uncompressed_bytes}
 
 
 def write_checkpoint(
@@ -194,51 +135,48 @@ def write_checkpoint(
         folder: Where checkpoints lie; made where there is none, but not what it lies in.
         counters: Must hold `env_steps`, which names the checkpoint.
         groups: Named arrays by group; each group becomes a file.
-        segments: Fingerprints of the replay segments it needs, by file name.
+        segments: What `write_segment` returned of the replay segments that it needs, by file name.
 
     Raises:
         OSError: It could not be written; earlier checkpoints are untouched. The checkpoint's folder
             is the error's `filename`.
     """
     final = folder / f"{int(counters['env_steps']):012d}"
-    temporary = folder / f".{final.name}.{os.getpid()}.tmp"
-    replaced = folder / f".{final.name}.replaced"
+    temporary = files.half_written(final)
+    written: dict[str, dict[str, Any]] = {}
     shutil.rmtree(temporary, ignore_errors=True)
     try:
-        with naming(final):
-            make_folder(folder)
+        with files.naming(final):
+            files.make_folder(folder)
             temporary.mkdir()
-            files = {}
             for group, arrays in groups.items():
-                content = _to_bytes(arrays)
-                write_atomically(temporary / f"{group}.npz", content)
-                files[f"{group}.npz"] = _fingerprint(content)
-            manifest: dict[str, Any] = {
-                "format": FORMAT,
-                "counters": dict(counters),
-                "files": files,
-                "segments": {name: dict(value) for name, value in segments.items()},
-            }
+                buffer = io.BytesIO()
+                np.savez(buffer, allow_pickle=False, **arrays)
+                files.write_atomically(temporary / f"{group}.npz", buffer.getvalue())
+                written[f"{group}.npz"] = _fingerprint(buffer.getvalue())
+            rest = {"counters": dict(counters), "files": written, "segments": dict(segments)}
+            manifest = {"format": FORMAT, **rest}
             manifest[_CHECKSUM] = _manifest_checksum(manifest)
-            text = json.dumps(manifest, indent=2, allow_nan=False) + "\n"
-            if len(text) > _MANIFEST_BYTES:
-                raise OSError(errno.EFBIG, "too many replay segments for a manifest")
-            write_atomically(temporary / _MANIFEST, text.encode())
-            if final.exists():
-                shutil.rmtree(replaced, ignore_errors=True)
-                os.replace(final, replaced)
-            try:
-                os.replace(temporary, final)
-            except BaseException:
-                if replaced.exists():
-                    os.replace(replaced, final)
-                raise
-            sync_folder(folder)
+            files.write_json(temporary / _MANIFEST, manifest)
+            _give_name(temporary, final)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
-        if final.exists():
-            shutil.rmtree(replaced, ignore_errors=True)
     return Checkpoint(final, manifest)
+
+
+def _give_name(temporary: Path, final: Path) -> None:
+    """Renames a folder; one that has that name already goes only after it."""
+    replaced = final.with_name(f".{final.name}.replaced")
+    if final.exists():
+        shutil.rmtree(replaced, ignore_errors=True)
+        os.replace(final, replaced)
+    try:
+        os.replace(temporary, final)
+        files.sync_folder(final.parent)
+    finally:
+        if replaced.exists() and not final.exists():
+            os.replace(replaced, final)
+        shutil.rmtree(replaced, ignore_errors=True)
 
 
 def sweep(folder: Path) -> None:
@@ -246,85 +184,81 @@ def sweep(folder: Path) -> None:
 
     A checkpoint that was just being replaced by another of the same step gets its name back.
     """
-    if not folder.is_dir():
-        return
-    for path in list(folder.iterdir()):
+    for path in inside(folder):
         replaced = _REPLACED.fullmatch(path.name)
-        if replaced is not None and not (folder / replaced[1]).exists():
+        if replaced and not (folder / replaced[1]).exists():
             os.replace(path, folder / replaced[1])
-        elif replaced is not None or _HALF_WRITTEN.fullmatch(path.name):
-            if path.is_dir() and not path.is_symlink():
-                shutil.rmtree(path)
-            else:
-                path.unlink()
+        elif path.is_dir() and (replaced or _HALF_WRITTEN.fullmatch(path.name)):
+            shutil.rmtree(path)
+        elif _HALF_WRITTEN.fullmatch(path.name):
+            path.unlink()
+
+
+def inside(folder: Path) -> list[Path]:
+    """What is in a folder; nothing where there is none."""
+    return list(folder.iterdir()) if folder.is_dir() else []
 
 
 def checkpoints(folder: Path) -> list[Path]:
     """The folders of all finished checkpoints, newest first."""
-    if not folder.is_dir():
-        return []
-    found = [path for path in folder.iterdir() if _STEPS.fullmatch(path.name) and path.is_dir()]
+    found = [path for path in inside(folder) if _STEPS.fullmatch(path.name) and path.is_dir()]
     return sorted(found, key=lambda path: int(path.name), reverse=True)
+
+
+def existing(folder: Path) -> list[Path]:
+    """All checkpoints in a folder, or the one that it is itself, newest first.
+
+    Raises:
+        UserError: There is none.
+    """
+    found = [folder] if (folder / _MANIFEST).exists() else checkpoints(folder)
+    if not found:
+        raise UserError(f"There is no checkpoint in {folder}: train first, or give another folder.")
+    return found
 
 
 def open_checkpoint(path: Path) -> Checkpoint:
     """Reads a checkpoint's manifest.
 
     Raises:
-        DamagedCheckpoint: The manifest is missing, no manifest, or of another format, or its
-            counts of steps are none.
+        DamagedCheckpoint: The manifest is missing, or not the one that was written.
+        UserError: Another version of this project wrote it.
     """
     manifest_path = path / _MANIFEST
     try:
-        with _opened(manifest_path) as file:
-            if os.fstat(file.fileno()).st_size > _MANIFEST_BYTES:
-                raise DamagedCheckpoint(f"{manifest_path} has more than {_MANIFEST_BYTES:,} bytes")
-            manifest = json.loads(file.read())
-        found = manifest["format"]
-        if found != FORMAT:
-            raise DamagedCheckpoint(
-                f"{manifest_path} is of format {errors.shown(found)}; this version reads {FORMAT}"
-            )
-        complete = (
-            manifest.keys() == _KEYS
-            and _is_count(manifest["counters"]["env_steps"])
-            and _is_count(manifest["counters"].get("train_steps", 0))
-            and isinstance(manifest["files"], dict)
-            and isinstance(manifest["segments"], dict)
-            and all(map(_FILE_NAME.fullmatch, (*manifest["files"], *manifest["segments"])))
-            and manifest[_CHECKSUM] == _manifest_checksum(manifest)
-        )
+        manifest = json.loads(manifest_path.read_bytes())
+        sound = manifest.keys() == _KEYS and manifest[_CHECKSUM] == _manifest_checksum(manifest)
     except OSError as error:
         raise DamagedCheckpoint(f"{manifest_path} cannot be read: {error.strerror}") from error
-    except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
+    except (ValueError, AttributeError) as error:
         raise DamagedCheckpoint(f"{manifest_path} is damaged") from error
-    if not complete:
+    if not sound:
         raise DamagedCheckpoint(f"{manifest_path} is damaged")
+    if manifest["format"] != FORMAT:
+        raise UserError(
+            f"The checkpoint {path} is of an earlier version of this project (format "
+            f"{manifest['format']}, not {FORMAT}); it is neither damaged nor "
+            "deleted. Go on with the version that began it (run.json names its revision), or start "
+            "anew in another --run_dir."
+        )
     return Checkpoint(path, manifest)
-
-
-def limit_bytes(expected_bytes: int) -> int:
-    """Bytes of a file that are read where arrays of `expected_bytes` should be."""
-    return _LARGER * expected_bytes + HEADER_BYTES
 
 
 def newest_arrays(
     folder: Path, group: str, limit_bytes: int = _MOST_BYTES
 ) -> tuple[Checkpoint, dict[str, np.ndarray], list[str]]:
-    """One group of arrays of the newest checkpoint whose manifest and group are sound.
-
-    Another process may write and remove checkpoints meanwhile.
+    """One group of the newest sound checkpoint, while another process may write and remove some.
 
     Args:
         folder: Where checkpoints lie, or one checkpoint itself.
         group: The group's name.
-        limit_bytes: Bytes that the arrays may take, headers included.
+        limit_bytes: Bytes that its arrays may take, headers included.
 
     Returns:
         The checkpoint, its arrays, and what was wrong with newer ones, a sentence each.
 
     Raises:
-        UserError: There is none, or none that can be read.
+        UserError: There is none that can be read.
     """
     looked_at: list[Path] = []
     damage: list[str] = []
@@ -344,91 +278,22 @@ def newest_arrays(
     )
 
 
-def existing(folder: Path) -> list[Path]:
-    """The folders of all finished checkpoints, newest first; there is at least one.
-
-    Args:
-        folder: Where checkpoints lie, or one checkpoint itself.
-
-    Raises:
-        UserError: There is none.
-    """
-    found = [folder] if (folder / _MANIFEST).exists() else checkpoints(folder)
-    if not found:
-        raise UserError(f"There is no checkpoint in {folder}: train first, or give another folder.")
-    return found
-
-
-def _is_count(value: object) -> bool:
-    return type(value) is int and value >= 0  # True is an int, too.
-
-
-def _to_bytes(arrays: Arrays) -> bytes:
-    buffer = io.BytesIO()
-    np.savez(buffer, allow_pickle=False, **arrays)
-    return buffer.getvalue()
+def limit_bytes(expected_bytes: int) -> int:
+    """Bytes to allow where so many are expected: what is another network is told by its shapes."""
+    return 4 * expected_bytes + 2**16
 
 
 def _read_arrays(path: Path, file: IO[bytes]) -> dict[str, np.ndarray]:
     """The arrays of a .npz file; they take no more memory than the file has bytes."""
     size = file.seek(0, os.SEEK_END)
+    file.seek(0)
     try:
-        with zipfile.ZipFile(file) as archive:
-            members = archive.infolist()
-            if any(member.compress_type != zipfile.ZIP_STORED for member in members):
-                raise ValueError("an array in it is compressed")
-            if sum(member.file_size for member in members) > size:
+        with np.load(file, allow_pickle=False) as arrays:
+            if sum(member.file_size for member in arrays.zip.infolist()) > size:
                 raise ValueError("the arrays in it are larger than the file")
-            arrays = {}
-            for member in members:
-                with archive.open(member) as content:
-                    arrays[member.filename.removesuffix(".npy")] = _read_array(
-                        content, member.file_size
-                    )
-            return arrays
-    except _MALFORMED as error:
+            return dict(arrays)
+    except _NO_ARRAYS as error:
         raise DamagedCheckpoint(f"{path} is not a file of arrays: {error}") from error
-
-
-def _read_array(content: IO[bytes], size: int) -> np.ndarray:
-    """One array in .npy format, if it is of the size that its header says."""
-    version = np.lib.format.read_magic(content)
-    read_header = {
-        (1, 0): np.lib.format.read_array_header_1_0,
-        (2, 0): np.lib.format.read_array_header_2_0,
-    }[version]
-    try:
-        shape, _, dtype = read_header(content)
-    except MemoryError as error:
-        # Python's parser says so of brackets within brackets within brackets.
-        raise ValueError("a header is nested too deeply") from error
-    if min(shape, default=0) < 0 or not dtype.itemsize:
-        raise ValueError(f"no array has shape {shape} and type {dtype}")
-    if content.tell() + math.prod(shape) * dtype.itemsize != size:
-        raise ValueError("an array in it is not of the size that it states")
-    content.seek(0)
-    return np.lib.format.read_array(content, allow_pickle=False)
-
-
-def _decompressed(path: Path, file: IO[bytes], limit: int) -> io.BytesIO:
-    """What was compressed into a file, if that is at most `limit` bytes."""
-    decompressor = lz4.frame.LZ4FrameDecompressor()
-    content = io.BytesIO()
-    try:
-        while piece := file.read(_PIECE_BYTES):
-            content.write(decompressor.decompress(piece))
-            if content.tell() > limit:
-                raise ValueError(f"it holds more than {limit} bytes")
-    except (RuntimeError, EOFError, ValueError, TypeError) as error:
-        raise DamagedCheckpoint(f"{path} is not a replay segment: {error}") from error
-    if not decompressor.eof:
-        raise DamagedCheckpoint(f"{path} is not a replay segment: it is cut short")
-    return content
-
-
-def _most_compressed(limit: int) -> int:
-    """What so many bytes take at most in an LZ4 frame: those that cannot be compressed grow."""
-    return limit + limit // 255 + HEADER_BYTES
 
 
 def _fingerprint(content: bytes) -> dict[str, Any]:
@@ -441,36 +306,20 @@ def _manifest_checksum(manifest: Mapping[str, Any]) -> str:
 
 
 @contextlib.contextmanager
-def _opened(path: Path) -> Iterator[io.BufferedReader]:
-    """A file, open for reading, if it is one: a pipe would keep its reader waiting for ever."""
-
-    def opener(name: str, flags: int) -> int:
-        return os.open(name, flags | os.O_NONBLOCK)
-
-    with open(path, "rb", opener=opener) as file:
-        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-            raise DamagedCheckpoint(f"{path} is no ordinary file")
-        yield file
-
-
-@contextlib.contextmanager
-def _verified(path: Path, fingerprint: Any, limit: int) -> Iterator[IO[bytes]]:
+def _verified(
+    path: Path, fingerprint: Mapping[str, Any] | None, limit: int = _MOST_BYTES
+) -> Iterator[IO[bytes]]:
     """The file, open at its start, after its size and then its checksum were compared."""
-    if not isinstance(fingerprint, dict):
+    if fingerprint is None:
         raise DamagedCheckpoint(f"{path} is not in its manifest")
     try:
-        with _opened(path) as file:
-            size = os.fstat(file.fileno()).st_size
-            if size != fingerprint.get("bytes"):
-                raise DamagedCheckpoint(
-                    f"{path} has {size} bytes and should have "
-                    f"{errors.shown(fingerprint.get('bytes'))}"
-                )
+        with open(path, "rb") as file:
+            size, expected = os.fstat(file.fileno()).st_size, fingerprint["bytes"]
+            if size != expected:
+                raise DamagedCheckpoint(f"{path} has {size} bytes and should have {expected}")
             if size > limit:
-                raise DamagedCheckpoint(
-                    f"{path} has {size:,} bytes, and what belongs there at most {limit:,}"
-                )
-            if hashlib.file_digest(file, "sha256").hexdigest() != fingerprint.get("sha256"):
+                raise DamagedCheckpoint(f"{path} has {size:,} bytes, of at most {limit:,}")
+            if hashlib.file_digest(file, "sha256").hexdigest() != fingerprint["sha256"]:
                 raise DamagedCheckpoint(f"{path} was changed: its checksum does not match")
             file.seek(0)
             yield file

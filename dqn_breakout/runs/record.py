@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import errno
 import fcntl
 import json
+import operator
 import os
 import platform
 import shlex
@@ -18,7 +20,8 @@ from typing import Any, BinaryIO
 from dqn_breakout import errors, machine, used_config
 from dqn_breakout.errors import UserError
 from dqn_breakout.runs import checkpoint_files
-from dqn_breakout.runs.directory import RunDirectory, write_atomically, write_json
+from dqn_breakout.runs.directory import RunDirectory
+from dqn_breakout.runs.files import write_atomically, write_json
 
 DEFAULT_SEED = 1
 
@@ -37,18 +40,17 @@ _MAY_CHANGE = (
     "create_replay_buffer.frame_table",
 )
 
-# Besides versions: this project's own code, and what decides how sums are rounded: GPUs, how many
-# cores share one, and of which model. `memory_bytes` and the cores of others do not.
-_CIRCUMSTANCES = ("git_revision", "processor", "usable_cores", "gpus")
+# What a start's record says of how sums are rounded, besides versions. Memory does not, nor do
+# cores that this process may not use.
+_ROUNDING = ("git_revision", "processor", "usable_cores", "gpus")
 
 
+@dataclasses.dataclass(frozen=True)
 class Lock:
-    """A run directory that this process holds."""
+    """A run directory that this process holds, by an open file in it that is locked."""
 
-    def __init__(self, run: RunDirectory, file: BinaryIO):
-        """Takes the open file that is locked."""
-        self._run = run
-        self._file = file
+    run: RunDirectory
+    file: BinaryIO
 
     def check(self) -> None:
         """Makes sure that the directory under its name still is the one that is held.
@@ -56,10 +58,10 @@ class Lock:
         Raises:
             FileNotFoundError: It was moved or removed; another may be there now, of another run.
         """
-        held = os.fstat(self._file.fileno())
-        if not (self._run.lock.exists() and os.path.samestat(held, self._run.lock.stat())):
+        held = os.fstat(self.file.fileno())
+        if not (self.run.lock.exists() and os.path.samestat(held, self.run.lock.stat())):
             reason = "the run directory was moved or removed"
-            raise FileNotFoundError(errno.ENOENT, reason, str(self._run.path))
+            raise FileNotFoundError(errno.ENOENT, reason, str(self.run.path))
 
 
 @contextlib.contextmanager
@@ -73,30 +75,25 @@ def locked(run: RunDirectory) -> Iterator[Lock]:
         UserError: Another process holds it, or it cannot be written.
     """
     made, is_new = run.create(), not run.lock.exists()
-    try:
-        file = open(run.lock, "a+b", buffering=0)  # noqa: SIM115  (closed below)
-    except OSError as error:
-        raise _no_lock(run, error) from error
-    with file:
+    with contextlib.ExitStack() as closing:
         try:
+            file = closing.enter_context(open(run.lock, "a+b", buffering=0))
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            lock = Lock(run, file)
+            lock.check()
+            file.truncate(0)
+            file.write(f"process {os.getpid()} on {platform.node()}".encode())
         except BlockingIOError as error:
-            file.seek(0)
-            holder = errors.printable(file.read().decode(errors="replace").strip())
-            holder = holder or "another process"
+            holder = errors.printable(run.lock.read_text(errors="replace")) or "another process"
             raise UserError(
                 f"The run directory {run.path} is in use by {holder}. Wait for it, stop it, or "
                 "choose another --run_dir."
             ) from error
-        except OSError as error:  # A file system without locks.
-            raise _no_lock(run, error) from error
-        lock = Lock(run, file)
-        try:
-            lock.check()
-            file.truncate(0)
-            file.write(f"process {os.getpid()} on {platform.node()}".encode())
         except OSError as error:
-            raise _no_lock(run, error) from error
+            raise UserError(
+                f"The run directory {run.path} cannot be locked ({error.strerror}). Make room or "
+                "allow writing there, or choose another --run_dir."
+            ) from error
         try:
             yield lock
         finally:
@@ -106,13 +103,6 @@ def locked(run: RunDirectory) -> Iterator[Lock]:
                     run.lock.unlink()
                     for folder in reversed(made):
                         folder.rmdir()
-
-
-def _no_lock(run: RunDirectory, error: OSError) -> UserError:
-    return UserError(
-        f"The run directory {run.path} cannot be locked ({error.strerror}). Make room or allow "
-        "writing there, or choose another --run_dir."
-    )
 
 
 def settle_seed(run: RunDirectory, seed: int | None) -> int:
@@ -125,7 +115,7 @@ def settle_seed(run: RunDirectory, seed: int | None) -> int:
         _refuse_checkpoints_without(run, run.run_json)
         return DEFAULT_SEED if seed is None else seed
     there: int = _read(run)["seed"]
-    if seed is not None and seed != there:
+    if seed not in (None, there):
         raise UserError(
             f"The run in {run.path} has seed {there}, not {seed}. Leave --seed out to continue it, "
             "or choose another --run_dir."
@@ -145,8 +135,7 @@ def check_config(run: RunDirectory) -> str:
         UserError: The run there has another config (the message names each binding that differs),
             or a binding was given that nothing uses.
     """
-    unused = used_config.unused_bindings()
-    if unused:
+    if unused := used_config.unused_bindings():
         raise UserError(
             f"Nothing uses the binding{'s' if len(unused) > 1 else ''} {', '.join(unused)}. Leave "
             "it out, or correct its scope."
@@ -156,17 +145,15 @@ def check_config(run: RunDirectory) -> str:
         _refuse_checkpoints_without(run, run.config_gin)
         return text
     try:
-        there = run.config_gin.read_text(encoding="utf-8")
-        found = used_config.differences(there, text)
+        found = used_config.differences(run.config_gin.read_text(encoding="utf-8"), text)
     except (OSError, UnicodeDecodeError, UserError) as error:
         raise UserError(
             f"{run.config_gin} cannot be read ({error}). Restore it, or choose another --run_dir."
         ) from error
     # Each sentence begins with the name of its binding.
-    differences = [each for each in found if each.split(":")[0] not in _MAY_CHANGE]
-    if differences:
+    if refused := [each for each in found if each.split(":")[0] not in _MAY_CHANGE]:
         raise UserError(
-            f"The run in {run.path} has another config: {'; '.join(differences)}. Give the same "
+            f"The run in {run.path} has another config: {'; '.join(refused)}. Give the same "
             "config to continue it, or choose another --run_dir."
         )
     return text
@@ -181,7 +168,7 @@ def record_start(
         "time": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
         "env_steps": env_steps,
         "command": shlex.join(["python", *sys.argv]),
-        **_circumstances(),
+        **machine.circumstances(),
     }
     write_json(run.run_json, {"seed": seed, "game": game, "starts": [*_starts(run), start]})
 
@@ -189,51 +176,22 @@ def record_start(
 def changes_since_last_start(run: RunDirectory) -> list[str]:
     """What may come out otherwise in this process than since the run's last start.
 
-    Versions, this project's revision, the processor's model, the number of cores that share a sum,
-    GPUs. None of it keeps a
-    run from going on: `check_config` and the checkpoint itself refuse what does. What the last
-    start did not record is passed over.
+    None of it keeps a run from going on. What the last start did not record is passed over.
 
     Returns:
         Such as "tensorflow '2.20.0' there, '2.21.0' here"; empty in a new run.
     """
-    starts = _starts(run)
-    if not starts or not isinstance(starts[-1], dict):
-        return []
-    there, here = _by_name(starts[-1]), _by_name(_circumstances())
+    there, here = (_flat(each) for each in ((_starts(run) or [{}])[-1], machine.circumstances()))
     return [
         f"{name} {errors.shown(there[name])} there, {errors.shown(here[name])} here"
-        for name in (*machine.versions(), *_CIRCUMSTANCES)
+        for name in (*machine.versions(), *_ROUNDING)
         if name in there and there[name] != here[name]
     ]
 
 
-def _starts(run: RunDirectory) -> list[Any]:
-    """The records of the run's starts so far; none in a new run."""
-    return list(_read(run)["starts"]) if run.run_json.exists() else []
-
-
-def _circumstances() -> dict[str, Any]:
-    """What a start's record says of the packages and the machine."""
-    # Not above: who is only told that another process holds the run does not wait for TensorFlow.
-    import tensorflow as tf
-
-    details = tf.config.experimental.get_device_details
-    return {
-        "git_revision": machine.git_revision(),
-        "versions": machine.versions(),
-        "machine": machine.description(),
-        "gpus": [
-            details(gpu).get("device_name", "GPU") for gpu in tf.config.get_visible_devices("GPU")
-        ],
-    }
-
-
-def _by_name(start: dict[str, Any]) -> dict[str, Any]:
-    """A start's record with its versions and what it says of the machine side by side."""
-    parts = (start.get("versions"), start.get("machine"))
-    versions, machine = (part if isinstance(part, dict) else {} for part in parts)
-    return {**start, **versions, **machine}
+def _flat(start: dict[str, Any]) -> dict[str, Any]:
+    """A start's record, its versions and what it says of the machine side by side."""
+    return {**start, **start.get("versions", {}), **start.get("machine", {})}
 
 
 def _refuse_checkpoints_without(run: RunDirectory, missing: Path) -> None:
@@ -244,13 +202,17 @@ def _refuse_checkpoints_without(run: RunDirectory, missing: Path) -> None:
         )
 
 
+def _starts(run: RunDirectory) -> list[dict[str, Any]]:
+    """The records of the run's starts so far; none in a new run."""
+    starts: list[dict[str, Any]] = _read(run)["starts"] if run.run_json.exists() else []
+    return starts
+
+
 def _read(run: RunDirectory) -> dict[str, Any]:
     try:
         content = json.loads(run.run_json.read_text())
-        if type(content["seed"]) is not int:  # Nor an infinite number.
-            raise TypeError("a seed is a whole number")
-        return {"seed": content["seed"], "starts": list(content["starts"])}
-    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        return {"seed": operator.index(content["seed"]), "starts": list(content["starts"])}
+    except (OSError, ValueError, LookupError, TypeError) as error:
         raise UserError(
             f"{run.run_json} is damaged. Restore it, or choose another --run_dir."
         ) from error

@@ -22,8 +22,7 @@ import psutil
 import pytest
 
 from dqn_breakout import config, experiment
-from dqn_breakout.runs import checkpoint_files
-from dqn_breakout.runs import directory as run_directory
+from dqn_breakout.runs import checkpoint_files, files
 from dqn_breakout.runs.directory import RunDirectory
 from dqn_breakout.training import hooks
 
@@ -668,7 +667,7 @@ def test_a_checkpoint_that_cannot_be_written_is_one_sentence(
     def full(path: Path, content: bytes) -> None:
         if path.name == "learner.npz":
             raise OSError(28, "No space left on device", str(path))
-        run_directory.write_atomically(path, content)
+        files.write_atomically(path, content)
 
     monkeypatch.setattr(checkpoint_files, "write_atomically", full)
     ended = run_here(*tiny_arguments(run.path, *SHORTEST))
