@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import hashlib
 
-import numpy as np
-
 
 def stream_key(seed: int, name: str) -> int:
     """The key of the stream `name` of a run.
@@ -23,14 +21,3 @@ def stream_key(seed: int, name: str) -> int:
     """
     digest = hashlib.sha256(f"{seed}/{name}".encode()).digest()
     return int.from_bytes(digest[:4], "big") >> 1
-
-
-def generator(seed: int, name: str, *position: int) -> np.random.Generator:
-    """A NumPy generator for the given position of the stream `name`.
-
-    Args:
-        seed: The run's seed.
-        name: The stream's name.
-        *position: Where in the stream: game number, environment number and the like.
-    """
-    return np.random.default_rng([stream_key(seed, name), *position])
