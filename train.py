@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Sequence
 from pathlib import Path
 
-from absl import app, flags
+from absl import flags
 
-from dqn_breakout import command_line, errors
+from dqn_breakout import command_line
 from dqn_breakout.errors import UserError
 
 FLAGS = flags.FLAGS
@@ -21,8 +19,11 @@ flags.DEFINE_multi_string(
 flags.DEFINE_multi_string(
     "gin_bindings", [], "A binding such as 'create_agent.gamma=0.95'. Bindings win over files."
 )
+flags.DEFINE_string("game", None, "Another game than the gin file's, such as Pong.")
 flags.DEFINE_string(
-    "run_dir", None, "The run's directory; a run there is continued. Default: runs/<gin files>."
+    "run_dir",
+    None,
+    "The run's directory; a run there is continued. Default: runs/<gin files, game>.",
 )
 flags.DEFINE_integer("seed", None, "Seed of the run; same seed, same result. Default: 1.")
 flags.DEFINE_boolean(
@@ -30,32 +31,31 @@ flags.DEFINE_boolean(
 )
 
 
-def main(arguments: Sequence[str]) -> None:
-    """Trains until the budget is spent or a signal stops it."""
-    try:
-        if len(arguments) > 1:
+def main() -> int:
+    """Trains until the budget is spent or a signal stops it; returns the exit code."""
+    bindings = list(FLAGS.gin_bindings)
+    # The same command always means the same run: started again, it goes on.
+    name = "-".join(Path(file).stem for file in FLAGS.gin_file)
+    if FLAGS.game:
+        if any(each.split("=")[0].strip() == "create_environment.game" for each in bindings):
             raise UserError(
-                f"What is {errors.shown(arguments[1])}? Options begin with --; see --help."
+                "--game and a binding of create_environment.game are two answers to one question: "
+                "leave one of them out."
             )
-        # The same command always means the same run: started again, it goes on.
-        seed = "" if FLAGS.seed is None else f"-seed{FLAGS.seed}"
-        name = "-".join(Path(file).stem for file in FLAGS.gin_file) + seed
-        # TensorFlow takes seconds to import: after the flags were looked at.
-        from dqn_breakout import config, experiment, machine
-        from dqn_breakout.runs.files import expanded
+        bindings.append(f"create_environment.game = {FLAGS.game!r}")
+        name += f"-{FLAGS.game}"
+    if FLAGS.seed is not None:
+        name += f"-seed{FLAGS.seed}"
+    # TensorFlow takes seconds to import: after the flags were looked at.
+    from dqn_breakout import config, experiment, machine
+    from dqn_breakout.runs.files import expanded
 
-        run_dir = expanded(FLAGS.run_dir or f"runs/{name}")
-        config.parse(FLAGS.gin_file, FLAGS.gin_bindings)
-        machine.share_threads()
-        with config.building():
-            exit_code = experiment.train(run_dir, FLAGS.seed, ignore_memory=FLAGS.ignore_memory)
-        sys.exit(exit_code)
-    except UserError as error:
-        print(error.message, file=sys.stderr)
-        sys.exit(UserError.EXIT_CODE)
-    except KeyboardInterrupt:  # Before training has begun: there is nothing to save.
-        sys.exit(130)
+    run_dir = expanded(FLAGS.run_dir or f"runs/{name}")
+    config.parse(FLAGS.gin_file, bindings)
+    machine.share_threads()
+    with config.building():
+        return experiment.train(run_dir, FLAGS.seed, ignore_memory=FLAGS.ignore_memory)
 
 
 if __name__ == "__main__":
-    app.run(main, flags_parser=command_line.parse)
+    command_line.run(main)

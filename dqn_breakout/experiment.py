@@ -106,7 +106,7 @@ def train(
             written, or training has diverged.
     """
     schedule = Schedule()
-    protocols.check_name(schedule.evaluation_protocol)
+    protocol = protocols.by_name(schedule.evaluation_protocol)
     run = RunDirectory(run_dir)
     with (
         record.locked(run) as lock,
@@ -123,7 +123,7 @@ def train(
         closing.callback(checkpointer.close)
         for sentence in checkpointer.restore_newest():
             console.tell(f"Damaged checkpoint left out: {sentence}.")
-        milestones = _milestones(run, parts, schedule, checkpointer, lock, stop, closing)
+        milestones = _milestones(run, parts, schedule, protocol, checkpointer, lock, stop, closing)
         if milestones.nothing_left():
             console.tell(console.end(run, parts.learning.env_steps, None))
             return 0
@@ -155,6 +155,7 @@ def _milestones(
     run: RunDirectory,
     parts: Experiment,
     schedule: Schedule,
+    protocol: protocols.EvaluationProtocol,
     checkpointer: RunCheckpointer,
     lock: record.Lock,
     stop: StopSignals,
@@ -164,7 +165,6 @@ def _milestones(
     env_steps = parts.learning.env_steps
     meter = ProgressMeter(parts.metrics, parts.learning.status)
     output_errors = hooks.OutputErrors(goes_on=schedule.go_on_without_checkpoints)
-    protocol = protocols.by_name(schedule.evaluation_protocol, parts.agent, parts.environment)
     evaluate = functools.partial(
         evaluation.evaluate_agent,
         parts.agent,
