@@ -1,25 +1,21 @@
-"""Configuration: finds gin files, and makes them and the bindings gin's configuration.
+"""Configuration: gin files and bindings in; the run's settings, or one clear sentence, out.
 
-This is the only module that changes gin's configuration. It owns where gin files are found, how
-their statements are bound and checked, and what is said where a value is missing. `gin_text` reads
-the statements, `gin_registry` looks names up, and `used_config` says what was really used. Whatever
-is wrong in a user's text becomes a `UserError`.
-
-gin's own `parse_config_files_and_bindings` is not called, for two reasons. It runs code: `import`
-loads any module, and an `include` that names no file imports the Python package of that name. And
-it raises whatever comes up (`SyntaxError`, `TokenError`, `KeyError`, `RecursionError` and more).
-So this module walks the statements of gin's parser itself, binds them with `gin.bind_parameter`,
-and refuses `import`.
-
-Every module that defines configurables must be imported before `parse` is called: gin knows only
-what is registered, and a locked configuration takes no new configurables.
+gin's own parser reads and binds, but setting by setting, and never by `gin.parse_config_file`,
+which runs code: `import` loads any module, and an `include` that names no file imports a package.
+Modules that define configurables must be imported before `parse` is called.
 """
 
 from __future__ import annotations
 
 import contextlib
-import stat
-from collections.abc import Iterator, Sequence
+import inspect
+import itertools
+import os
+import pprint
+import re
+import sys
+import tokenize
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,71 +23,132 @@ import gin
 from gin import config as gin_config
 from gin import config_parser
 
-from dqn_breakout import errors, gin_registry, gin_text
+from dqn_breakout import errors
 from dqn_breakout.errors import UserError
 
 GIN_DIRECTORY: Path = Path(__file__).resolve().parent.parent / "gin"
 
-# Far above any sane configuration, far below what exhausts memory or Python's stack.
-_MOST_FILES = 100
-_DEEPEST_REFERENCES = 20
-
-# Where more values are missing, a whole file is.
-_MOST_MISSING_NAMED = 2
-
-
-# --- Finding gin files ----------------------------------------------------------------------------
+# What a binding was called once -> what it is called now.
+_MOVED: dict[str, str] = {
+    "build.q_network": "create_agent.q_network",
+    "build.replay_buffer": "ReplayLearning.replay_buffer",
+}
+# Private: gin has no other list of what is registered, which the nearest spelling is looked up in.
+_REGISTRY = gin_config._REGISTRY
+# Who registers configurables that are not for users to set.
+_OTHERS = ("gin.", "tf_agents.")
 
 
 def available() -> list[str]:
     """Returns the names of the gin files in `GIN_DIRECTORY`, sorted."""
-    return sorted(path.name for path in GIN_DIRECTORY.glob("*.gin") if path.is_file())
+    return sorted(path.name for path in GIN_DIRECTORY.glob("*.gin"))
 
 
 def resolve(name: str) -> Path:
-    """Finds a gin file.
-
-    Args:
-        name: A path to a file, or the name of a file in `GIN_DIRECTORY`, with or without `.gin`.
-
-    Returns:
-        The path of the file. A path that exists as given wins over a name in `GIN_DIRECTORY`.
+    """Finds a gin file by its path, or by its name in `GIN_DIRECTORY`, with or without `.gin`.
 
     Raises:
-        UserError: There is no such file, or it is a directory.
+        UserError: There is no such file.
     """
-    names = available()
-    listing = f"gin files in {GIN_DIRECTORY}: {', '.join(names) or 'none'}."
-    if not name:
-        raise UserError(f"The name of a gin file is empty; {listing}")
-    kind = _kind(Path(name))
-    if kind == "file":
-        return Path(name)
-    for candidate in (name, f"{name}.gin"):
-        if candidate in names:
-            return GIN_DIRECTORY / candidate
-    if _kind(Path(f"{name}.gin")) == "file":
-        return Path(f"{name}.gin")
-    if kind:
-        raise UserError(f"{errors.shown(name)} is a {kind}, not a gin file; {listing}")
-    stems = {stem: file for file in names for stem in (file, file.removesuffix(".gin"))}
-    near = errors.nearest(Path(name).name, stems)
-    hint = f"; did you mean {stems[near]}?" if near else ";"
-    raise UserError(f"There is no gin file {errors.shown(name)}{hint} {listing}")
+    own = GIN_DIRECTORY / name
+    for path in (Path(name), own, Path(f"{own}.gin"), Path(f"{name}.gin")):
+        if os.path.isfile(path):  # Path.is_file raises where a name is too long.
+            return path.resolve()
+    hint = _hint(os.path.basename(name), available())
+    listing = ", ".join(available()) or "none"
+    raise UserError(
+        f"There is no gin file {errors.shown(name)}{hint} gin files in {GIN_DIRECTORY}: {listing}."
+    )
 
 
-def _kind(path: Path) -> str | None:
-    """Returns "file", "directory" or "special file"; None where nothing can be reached."""
+def _hint(name: str, names: Iterable[str]) -> str:
+    """Ends the sentence that a name is wrong."""
+    if name in _MOVED:
+        return f"; it is {_MOVED[name]} now."
+    near = errors.nearest(name, names)
+    return f"; did you mean {near}?" if near else "."
+
+
+# --- Reading and binding --------------------------------------------------------------------------
+
+
+class _Reference(str):
+    __slots__ = ()
+    __repr__ = str.__str__
+
+
+class _AsWritten(config_parser.ParserDelegate):
+    """Has gin's parser keep references as they are written, and notes the macros."""
+
+    def __init__(self) -> None:
+        self.macros: set[str] = set()
+
+    def configurable_reference(self, name: str, evaluate: bool) -> _Reference:
+        if evaluate:
+            raise UserError(f"write @{name} without brackets: it is called where it is needed.")
+        return _Reference(f"@{name}")
+
+    def macro(self, name: str) -> _Reference:
+        self.macros.add(name)
+        return _Reference(f"%{name}")
+
+
+def _settings(
+    source: Path | str, title: str, delegate: _AsWritten, files: tuple[Path, ...] = ()
+) -> Iterator[tuple[str, str, str]]:
+    """Yields what a file or a text sets, with what it includes.
+
+    Args:
+        source: The file, or the text itself.
+        title: What messages call it.
+        delegate: What gin's parser makes references with.
+        files: Where the text stands, behind what includes it. None: it may not include anything.
+
+    Yields:
+        The name (`scope/create_agent.gamma`, or a macro's), the value in one spelling on one line,
+        and the place, such as `own.gin line 3`.
+    """
+    parser = statement = None
     try:
-        mode = path.stat().st_mode
-    except (OSError, ValueError):  # ValueError: a zero byte in the name.
-        return None
-    if stat.S_ISREG(mode):
-        return "file"
-    return "directory" if stat.S_ISDIR(mode) else "special file"
+        text = source if isinstance(source, str) else source.read_text(encoding="utf-8-sig")
+        parser = config_parser.ConfigParser(text, delegate)
+        while statement := parser.parse_statement():
+            place = f"{title} line {statement.location.line_num}"
+            if isinstance(statement, config_parser.BindingStatement):
+                scope = f"{statement.scope}/" if statement.scope else ""
+                parameter = f".{statement.arg_name}" if statement.arg_name else ""
+                value = pprint.pformat(statement.value, width=sys.maxsize)
+                yield f"{scope}{statement.selector}{parameter}", value, place
+            elif isinstance(statement, config_parser.IncludeStatement) and files:
+                beside = files[-1].parent / statement.filename
+                included = resolve(str(beside) if beside.is_file() else statement.filename)
+                if included in files:
+                    raise UserError(f"{_title(included)} includes itself.")
+                yield from _settings(included, _title(included), delegate, (*files, included))
+            elif not isinstance(statement, config_parser.BlockDeclaration):
+                raise UserError("only settings are allowed here, no include and no import.")
+            statement = None
+    except Exception as error:  # gin's parser does not say what it raises.
+        line = parser.current_token.start[0] if parser else 1
+        line = statement.location.line_num if statement else getattr(error, "lineno", None) or line
+        raise UserError(f"{title} line {line}: {_said(error)}") from error
 
 
-# --- Parsing --------------------------------------------------------------------------------------
+def _title(path: Path) -> str:
+    own = path.parent == GIN_DIRECTORY.resolve()
+    return path.name if own else errors.printable(str(path))
+
+
+def _said(error: Exception) -> str:
+    """What an error says, as one sentence."""
+    if isinstance(error, UserError):
+        return error.message
+    plain = isinstance(error, (SyntaxError, tokenize.TokenError, KeyError)) and error.args
+    text = str(error.args[0] if plain else error)
+    # gin writes the word that it cannot read below the cause, which holds an address.
+    word = re.search(r"Failed to parse token .*", text)
+    text = f"{word[0]}; put text in quotes" if word else text.partition("\n")[0].rstrip(".")
+    return f"{errors.shortened(errors.printable(text)) or type(error).__name__}."
 
 
 def parse(
@@ -99,254 +156,80 @@ def parse(
 ) -> None:
     """Replaces gin's configuration by that of the files and bindings, and locks it.
 
-    Settings of TF-Agents' own configurables are refused; one that only repeats a default, as saved
-    configurations once did, is left out. Later settings win over earlier ones: files in order, each
-    include where it stands, then the bindings. `include` looks beside the including file, then
-    wherever `resolve` looks.
+    Later settings win: files in order, each include where it stands, then the bindings.
 
     Args:
         gin_files: Names or paths, as `resolve` takes them.
-        gin_bindings: Settings such as `DqnAgent.gamma = 0.99` or `GAME = 'Pong'`.
-        includes: Whether files may include others. What a run saved never does, and may come from
-            a stranger.
+        gin_bindings: Settings such as `create_agent.gamma = 0.99`.
+        includes: Whether files may include others, which are looked for beside them, then as
+            `resolve` does. What a run saved never does, and may come from a stranger.
 
     Raises:
-        UserError: Anything in the files or bindings is wrong: not found, not readable, not gin,
-            names that nothing registered or that are TF-Agents' own, macros that are undefined,
-            circular or used by nothing, `import` statements, numbers that a configuration cannot
-            hold. gin's configuration is then empty and unlocked.
+        UserError: Something is not found, not gin, not known, TF-Agents' own, an undefined macro,
+            a macro that nothing refers to (unless a file in `GIN_DIRECTORY` sets it), an `import`,
+            or a number that no configuration can hold. gin's configuration is then empty.
     """
     gin.clear_config()
-    reading = _Reading(includes)
+    read = _AsWritten()
+    paths = map(resolve, gin_files)
+    sources = [_settings(path, _title(path), read, (path,) if includes else ()) for path in paths]
+    sources += [_settings(each, f"Binding {errors.shown(each)}", read) for each in gin_bindings]
+    macros = {}
     try:
-        for name in gin_files:
-            reading.read_file(resolve(name))
-        for binding in gin_bindings:
-            reading.read_binding(binding)
-        reading.check()
+        for name, text, place in itertools.chain(*sources):
+            _bind(name, text, place)
+            if "." not in name:
+                macros[name] = place
+        _check_macros(macros, read.macros - {"gin.REQUIRED"})
         try:
             gin.finalize()
-        except Exception as error:  # Hooks that other libraries registered raise what they like.
-            raise UserError(f"The configuration is refused: {errors.first_line(error)}.") from error
+        except Exception as error:  # Hooks raise what they like.
+            raise UserError(f"The configuration is refused: {_said(error)}") from error
     except UserError:
         gin.clear_config()
         raise
 
 
-class _Reading:
-    """One call of `parse`: binds statement after statement, remembering where each one stood."""
-
-    def __init__(self, includes: bool) -> None:
-        self._includes = includes
-        self._places: dict[gin_registry.Key, str] = {}  # Where each binding was last set.
-        self._macros_referred_to: set[str] = set()  # Even by bindings that were overridden since.
-        self._files_read = 0
-
-    def read_file(self, path: Path, includers: tuple[Path, ...] = ()) -> None:
-        """Binds what a file and its includes say.
-
-        Args:
-            path: The file.
-            includers: The files that led here by `include`, outermost first.
-
-        Raises:
-            UserError: The file cannot be read, or something in it is wrong.
-        """
-        name = path.name if path.parent == GIN_DIRECTORY else errors.printable(str(path))
-        self._files_read += 1
-        if self._files_read > _MOST_FILES:
-            raise UserError(f"{name} is one gin file too many: {_MOST_FILES} were read before it.")
-        source = gin_text.Source(gin_text.read_text(path), name)
-        for statement in source.statements():
-            place = source.place(statement.location.line_num)
-            if not isinstance(statement, config_parser.IncludeStatement):
-                self._read_statement(statement, place)
-                continue
-            if not self._includes:
-                raise UserError(f"{place}: a saved configuration includes none; remove the line.")
-            chain = (*includers, path.resolve())
-            try:
-                included = _resolve_include(statement.filename, path)
-            except UserError as error:
-                raise UserError(f"{place}: {error.message}") from error
-            if included.resolve() in chain:
-                circle = " -> ".join(errors.printable(file.name) for file in (*chain, included))
-                raise UserError(f"{place}: gin files include one another in a circle: {circle}.")
-            self.read_file(included, chain)
-
-    def read_binding(self, text: str) -> None:
-        """Binds what one `--gin_bindings` says.
-
-        Raises:
-            UserError: It is no binding, or something in it is wrong.
-        """
-        form = "write Configurable.parameter = value, or MACRO = value"
-        if not text.strip():
-            raise UserError(f"A gin binding is empty; {form}.")
-        if "=" not in text:
-            raise UserError(f"Binding {errors.shown(text)} has no '='; {form}.")
-        source = gin_text.Source(text, None)
-        statements = list(source.statements())
-        if not statements:
-            raise UserError(f"Binding {errors.shown(text)} is only a comment; {form}.")
-        for statement in statements:
-            if isinstance(statement, config_parser.IncludeStatement):
-                raise UserError(f"{source.place(1)} is an include; give files with --gin_file.")
-            self._read_statement(statement, source.place(1))
-
-    def _read_statement(self, statement: Any, place: str) -> None:
-        if isinstance(statement, config_parser.ImportStatement):
+def _bind(name: str, text: str, place: str) -> None:
+    setting = name.rpartition("/")[2]
+    selector, _, parameter = setting.rpartition(".")
+    try:
+        found = _REGISTRY.get_match(selector)
+        if found and found.selector.startswith(_OTHERS):
+            ours = [each for each in _own_names() if each.endswith(f".{parameter}")]
             raise UserError(
-                f"{place}: import statements are refused here, because they run code; every "
-                "configurable of this project is there without them, so remove the line."
+                f"{setting} is TF-Agents' own, and this project sets {selector} up itself; "
+                + (f"write {ours[0]} instead." if len(ours) == 1 else "remove it.")
             )
-        try:
-            if isinstance(statement, config_parser.BlockDeclaration):
-                gin_registry.find(statement.selector)
-            else:
-                self._bind(statement, place)
-        except UserError as error:
-            raise UserError(f"{place}: {error.message}") from error
-
-    def _bind(self, statement: Any, place: str) -> None:
-        scope, selector, parameter = statement.scope, statement.selector, statement.arg_name
-        if parameter:
-            configurable = gin_registry.find(selector)
-            gin_registry.check_parameter(configurable, selector, parameter)
-            if isinstance(statement.value, gin_text.Reference):
-                gin_registry.check_builder(configurable, parameter, statement.value)
-            if configurable.selector.startswith(gin_registry.TF_AGENTS):
-                gin_registry.check_repeats_default(
-                    configurable, selector, parameter, statement.value
-                )
-                return
-            key = (scope, configurable.selector, parameter)
-        else:
-            key = (f"{scope}/{selector}" if scope else selector, gin_registry.MACRO, "value")
-        gin.bind_parameter(key, self._with_gin_references(statement.value))
-        self._places[key] = place
-
-    def _with_gin_references(self, value: Any) -> Any:
-        """Copies `value` with every `gin_text.Reference` looked up and made gin's own."""
-        if isinstance(value, gin_text.Reference):
-            return self._gin_reference(value)
-        if isinstance(value, dict):
-            return {
-                self._with_gin_references(key): self._with_gin_references(item)
-                for key, item in value.items()
-            }
-        if isinstance(value, (list, tuple)):
-            return type(value)(self._with_gin_references(item) for item in value)
-        return value
-
-    def _gin_reference(self, reference: gin_text.Reference) -> Any:
-        delegate = gin_config.ParserDelegate()
-        if reference.kind == "%":
-            constants = gin_config._CONSTANTS.matching_selectors(reference.name)
-            if len(constants) > 1:
-                several = ", ".join(sorted(constants))
-                raise UserError(f"{reference} could be any of {several}; write more of its name.")
-            self._macros_referred_to.add(reference.name)
-            return delegate.macro(reference.name)
-        gin_registry.find(reference.name.rsplit("/", 1)[-1], reference)
-        try:
-            return delegate.configurable_reference(reference.name, reference.kind == "@()")
-        except Exception as error:  # A scope makes gin subclass a class, which may refuse it.
-            raise UserError(f"gin cannot use {reference}: {errors.first_line(error)}.") from error
-
-    def check(self) -> None:
-        """Checks what only the whole configuration shows.
-
-        Raises:
-            UserError: A macro is undefined, circular or used by nothing, configurables need one
-                another in a circle, or a value was left as `%gin.REQUIRED`.
-        """
-        for key, value in gin_registry.bound(gin_config._CONFIG):
-            for reference in gin_registry.gin_references(value):
-                self._check_macro(key, reference)
-        heights: dict[gin_registry.Call, int] = {}
-        for scope, selector in gin_config._CONFIG:
-            self._check_calls((tuple(scope.split("/")) if scope else (), selector), (), heights)
-        for key in self._places:
-            self._check_macro_is_used(key)
-
-    def _check_macro(self, key: gin_registry.Key, reference: Any) -> None:
-        """Refuses an undefined macro, and a value that was to be set and was not."""
-        name = "/".join(reference.scopes)
-        target = reference.configurable.selector
-        if target == gin_registry.MACRO and reference.config_key not in gin_config._CONFIG:
-            defined = [
-                scope for scope, selector in gin_config._CONFIG if selector == gin_registry.MACRO
-            ]
-            near = errors.nearest(
-                name, [*defined, *gin_registry.minimal_names(gin_config._CONSTANTS)]
-            )
-            hint = f"did you mean %{near}?" if near else f"add a line {name} = value."
-            raise UserError(f"{self._places[key]}: the macro %{name} is not defined; {hint}")
-        if target == gin_registry.CONSTANT and gin_config._CONSTANTS[name] is gin.REQUIRED:
-            raise UserError(
-                f"{self._places[key]}: {gin_registry.display(key)} is left open (%gin.REQUIRED); "
-                "set it in a later gin file or with --gin_bindings."
-            )
-
-    def _check_calls(
-        self,
-        call: gin_registry.Call,
-        path: tuple[gin_registry.Call, ...],
-        heights: dict[gin_registry.Call, int],
-    ) -> int:
-        """Refuses references that gin would follow for ever, or until Python's stack is full.
-
-        Args:
-            call: The configurable that is called, and the scope that it is called in.
-            path: The calls that led here, outermost first.
-            heights: For each call that was checked already, the longest chain that it starts.
-
-        Returns:
-            How many calls the longest chain has that starts here, this call counted.
-
-        Raises:
-            UserError: A call leads back to itself, or the chain is very long.
-        """
-        path = (*path, call)
-        height = 1
-        for key, callee in gin_registry.calls_from(call):
-            if callee in path:
-                circle = (*path[path.index(callee) :], callee)
-                names = " -> ".join(gin_registry.display_call(each) for each in circle)
-                raise UserError(f"{self._places[key]}: references run in a circle: {names}.")
-            if len(path) + heights.get(callee, 1) > _DEEPEST_REFERENCES:
-                raise UserError(
-                    f"{self._places[key]}: {gin_registry.display(key)} is part of a chain of over "
-                    f"{_DEEPEST_REFERENCES} references."
-                )
-            if callee not in heights:
-                heights[callee] = self._check_calls(callee, path, heights)
-            height = max(height, 1 + heights[callee])
-        return height
-
-    def _check_macro_is_used(self, key: gin_registry.Key) -> None:
-        """Refuses `learning_rate = 0.1`, which gin takes for a macro and then ignores."""
-        name, selector, _ = key
-        if selector != gin_registry.MACRO or name in self._macros_referred_to:
-            return
-        meant = {
-            parameter: gin_registry.display((scope, bound_selector, parameter))
-            for scope, bound_selector, parameter in self._places
-            if bound_selector != gin_registry.MACRO
-        }
-        meant |= {macro: macro for macro in self._macros_referred_to}
-        near = errors.nearest(name, meant)
-        hint = f"did you mean {meant[near]}?" if near else "write Configurable.parameter = value."
-        raise UserError(
-            f"{self._places[key]}: {name} would be a macro, but nothing refers to %{name}; {hint}"
-        )
+        gin.parse_config(f"{name} = {text}")
+    except Exception as error:  # gin does not say what it raises.
+        said = _said(error)
+        if said.startswith(("No configurable", "Configurable")):
+            reference = re.search(r"reference '@([\w.]+)'", said)
+            said = said[:-1] + _hint(reference[1] if reference else setting, _own_names())
+        raise UserError(f"{place}: {said}") from error
 
 
-def _resolve_include(name: str, includer: Path) -> Path:
-    """Finds an included file: beside the including one first, else where `resolve` looks."""
-    beside = includer.parent / name
-    return beside if _kind(beside) == "file" else resolve(name)
+def _own_names() -> list[str]:
+    """This project's configurables, and what can be bound: `create_agent`, `create_agent.gamma`."""
+    names = []
+    for selector, each in _REGISTRY.items():
+        if not selector.startswith(_OTHERS):
+            parameters = inspect.signature(each.wrapped).parameters
+            names += [each.name, *(f"{each.name}.{parameter}" for parameter in parameters)]
+    return names
+
+
+def _check_macros(places: dict[str, str], referred_to: set[str]) -> None:
+    """Refuses undefined macros, and `learning_rate = 0.1`, which gin takes for a macro."""
+    for name in referred_to - places.keys():
+        raise UserError(f"The macro %{name} is not defined{_hint(name, places)}")
+    for name in places.keys() - referred_to:
+        if places[name].partition(" line ")[0] not in available():
+            meant = {each.rpartition(".")[2]: each for each in [*_own_names(), *referred_to]}
+            near = errors.nearest(name, meant)
+            hint = f"; did you mean {meant[near]}?" if near else "."
+            raise UserError(f"{places[name]}: nothing refers to a macro %{name}{hint}")
 
 
 # --- Building -------------------------------------------------------------------------------------
@@ -355,51 +238,119 @@ def _resolve_include(name: str, includer: Path) -> Path:
 def value(parameter: str, *default: Any) -> Any:
     """What the parsed configuration binds to `configurable.parameter`, macros resolved.
 
-    Args:
-        parameter: As in a gin file.
-        *default: What it is where nothing is bound to it, if anything.
-
     Raises:
-        UserError: Nothing is bound to it, and there is no default.
+        UserError: Nothing is bound to it, and no default is given.
     """
     configurable, _, name = parameter.rpartition(".")
-    found = gin.get_bindings(configurable)
-    if name not in found:
-        if default:
-            return default[0]
-        raise UserError(
-            f"The configuration sets no value for {parameter}; give a whole one, such as "
-            "--gin_file=breakout.gin."
-        )
-    return found[name]
+    with building():
+        found = gin.get_bindings(configurable)
+    if name not in found and not default:
+        raise _lacking([parameter])
+    return found[name] if name in found else default[0]
+
+
+def _lacking(names: Sequence[str]) -> UserError:
+    listing = " and ".join(names) if len(names) < 3 else f"{names[0]} and {len(names) - 1} more"
+    return UserError(
+        f"The configuration sets no value for {listing}; give a whole file such as "
+        "--gin_file=breakout.gin before it, or bind what is missing."
+    )
 
 
 @contextlib.contextmanager
 def building() -> Iterator[None]:
-    """While builders run: turns gin's complaint about a missing value into a `UserError`.
-
-    A parameter without a Python default is missing in one of two ways: gin finds its default to be
-    `gin.REQUIRED` (`RuntimeError`), or Python finds no argument for it (`TypeError`). Both name the
-    parameter to bind. Everything else passes through untouched, also a `TypeError` of a call that
-    is wrong in the code and that no gin file could mend.
+    """While builders run: turns what a configuration lacks or confuses into a `UserError`.
 
     Raises:
-        UserError: A parameter of a configurable has no value.
+        UserError: A parameter has no value, macros run in a circle, or a builder is called with
+            what does not fit it: another one is bound than is needed.
     """
     try:
         yield
+    except RecursionError as error:
+        raise UserError("Macros of the configuration run in a circle, as in A = %A.") from error
     except (RuntimeError, TypeError) as error:
-        missing = gin_registry.unset_by_gin(error) or gin_registry.unset_in_call(error)
-        if not missing:
+        text = str(error)
+        lacking = re.match(r"Required bindings for `(.*?)` not provided in config: (.*)", text)
+        if lacking:
+            names = re.findall(r"'(\w+)'", lacking[2])
+            raise _lacking([f"{lacking[1]}.{name}" for name in names]) from error
+        misfit = re.match(r"(?:(.+)\(\) )?(missing|takes|got|too many|multiple) ", text)
+        builder = re.search(r"\n  In call to configurable '(\w+)'", text)
+        # A plain function that a builder calls wrongly is a fault of the code.
+        called = gin.get_configurable(builder[1]).__qualname__ if builder else None
+        if not misfit or not builder or misfit[1] not in (None, called, f"{called}.__init__"):
             raise
-        if len(missing) > _MOST_MISSING_NAMED:
-            raise UserError(
-                f"The configuration sets no value for {missing[0]} and {len(missing) - 1} more; "
-                "gin files such as short.gin only change a config: give it after one, such as "
-                "--gin_file=breakout.gin --gin_file=short.gin."
-            ) from error
-        lines = " and ".join(f"{name} = ..." for name in missing)
-        raise UserError(
-            f"The configuration sets no value for {' and '.join(missing)}; add {lines} to a gin "
-            "file, or pass it with --gin_bindings."
-        ) from error
+        said = errors.first_line(error)
+        raise UserError(f"{said}; bind what {builder[1]} lacks, or another builder.") from error
+
+
+# --- What was used --------------------------------------------------------------------------------
+
+
+def operative_config() -> str:
+    """Returns the settings that configurables were really called with so far, as a gin text.
+
+    It holds Python defaults of configurables too, and leaves out what callers passed themselves,
+    and TF-Agents' own configurables, which nothing but this project's builders sets up.
+    """
+    kept, *parts = re.split(r"(?m)^# Parameters for (?=.*:$)", gin.operative_config_str())
+    for part in parts:
+        selector = part.partition(":\n")[0].rpartition("/")[2]
+        if not _REGISTRY.get_match(selector).selector.startswith(_OTHERS):
+            kept += f"# Parameters for {part}"
+    return str(kept)
+
+
+def bindings(text: str) -> dict[str, str]:
+    """Reads the settings of a gin text, which holds neither `include` nor `import`.
+
+    Returns:
+        `Configurable.parameter` (with its scope, if any) or the name of a macro -> the value's
+        text, on one line and in one spelling: `2.5e-4` is `0.00025`, dictionaries are sorted.
+
+    Raises:
+        UserError: The text is not gin.
+    """
+    return {name: value for name, value, _ in _settings(text, "The configuration", _AsWritten())}
+
+
+def differences(old: str, new: str) -> list[str]:
+    """Says how two configurations differ, macros replaced by what they stand for.
+
+    Returns:
+        A sentence for each parameter that differs, sorted by its name, such as
+        `create_agent.gamma: 0.99 there, 0.5 here`: there is `old`. Empty if none differs.
+
+    Raises:
+        UserError: A text is not gin.
+    """
+    there, here = _without_macros(old), _without_macros(new)
+    return [
+        f"{name}: {there.get(name, 'not set')} there, {here.get(name, 'not set')} here"
+        for name in sorted(there.keys() | here.keys())
+        if there.get(name) != here.get(name)
+    ]
+
+
+def _without_macros(text: str) -> dict[str, str]:
+    found = bindings(text)
+    macros = {name: value for name, value in found.items() if "." not in name}
+    for _ in macros:  # One may stand for another.
+        for name, value in found.items():
+            found[name] = re.sub(r"%([\w/]+)", lambda it: macros.get(it[1], it[0]), value)
+    return {name: value for name, value in found.items() if name not in macros}
+
+
+def unused_bindings() -> list[str]:
+    """Returns the bindings that no configurable has used so far, sorted; macros are none.
+
+    A binding is used once its configurable was called in its scope and received its value: not
+    overridden by an inner scope, and not passed by the caller, who wins over gin without a word.
+    """
+    used = set()
+    for name, value in bindings(gin.operative_config_str()).items():
+        *scopes, setting = name.split("/")
+        used |= {("/".join([*scopes[:n], setting]), value) for n in range(len(scopes) + 1)}
+    given = bindings(gin.config_str()).items()
+    return sorted(name for name, value in given if "." in name and (name, value) not in used)

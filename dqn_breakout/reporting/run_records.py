@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from dqn_breakout import used_config
+from dqn_breakout import config
 from dqn_breakout.errors import UserError
 from dqn_breakout.runs.directory import RunDirectory
 
@@ -348,7 +348,7 @@ def _settings(path: Path) -> dict[str, str]:
         return {}
     content = _content(path, missing="It was there a moment ago: try again.")
     try:
-        return used_config.bindings(content.decode())
+        return config.bindings(content.decode())
     except UnicodeDecodeError as error:
         raise UserError(f"{path} is damaged: it is not text. Mend it or move it away.") from error
     except UserError as error:

@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from dqn_breakout import errors, machine, used_config
+from dqn_breakout import config, errors, machine
 from dqn_breakout.errors import UserError
 from dqn_breakout.runs import checkpoint_files
 from dqn_breakout.runs.directory import RunDirectory
@@ -135,17 +135,17 @@ def check_config(run: RunDirectory) -> str:
         UserError: The run there has another config (the message names each binding that differs),
             or a binding was given that nothing uses.
     """
-    if unused := used_config.unused_bindings():
+    if unused := config.unused_bindings():
         raise UserError(
             f"Nothing uses the binding{'s' if len(unused) > 1 else ''} {', '.join(unused)}. Leave "
             "it out, or correct its scope."
         )
-    text = used_config.operative_config()
+    text = config.operative_config()
     if not run.config_gin.exists():
         _refuse_checkpoints_without(run, run.config_gin)
         return text
     try:
-        found = used_config.differences(run.config_gin.read_text(encoding="utf-8"), text)
+        found = config.differences(run.config_gin.read_text(encoding="utf-8"), text)
     except (OSError, UnicodeDecodeError, UserError) as error:
         raise UserError(
             f"{run.config_gin} cannot be read ({error}). Restore it, or choose another --run_dir."

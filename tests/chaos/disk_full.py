@@ -35,7 +35,7 @@ from typing import Any
 import lz4.frame
 import numpy as np
 
-from dqn_breakout import used_config
+from dqn_breakout import config
 from dqn_breakout.errors import UserError
 from dqn_breakout.runs import checkpoint_files
 from dqn_breakout.runs.directory import RunDirectory
@@ -84,7 +84,7 @@ def unsound(run: RunDirectory, path: str, work_dir: Path) -> list[str]:
             checkpoint_files.open_checkpoint(each).verify(run.replay)
         except checkpoint_files.DamagedCheckpoint as error:
             faults.append(f"a checkpoint is not sound: {error}")
-    bindings = used_config.bindings(
+    bindings = config.bindings(
         RunDirectory(reference(path, work_dir)).config_gin.read_text()
     ).keys()
     for file in run.path.rglob("*"):
@@ -98,7 +98,7 @@ def unsound(run: RunDirectory, path: str, work_dir: Path) -> list[str]:
                 assert file.read_text()[-1:] in ("", "\n"), "the last row is cut short"
                 run_outcome.rows(run)
             elif file == run.config_gin:
-                lacks = bindings - used_config.bindings(file.read_text()).keys()
+                lacks = bindings - config.bindings(file.read_text()).keys()
                 assert not lacks, f"it lacks {sorted(lacks)}"
             elif file.parent == run.replay:
                 # One that was written ahead is in no manifest yet.

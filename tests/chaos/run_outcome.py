@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from dqn_breakout import used_config
+from dqn_breakout import config
 from dqn_breakout.runs import checkpoint_files
 from dqn_breakout.runs.directory import RunDirectory
 
@@ -37,7 +37,7 @@ def rows_so_far(run: RunDirectory) -> int:
 
 def setting(run: RunDirectory, name: str) -> int:
     """A whole number of the run's config, such as `train.total_env_steps`."""
-    return int(used_config.bindings(run.config_gin.read_text())[name])
+    return int(config.bindings(run.config_gin.read_text())[name])
 
 
 def outcome(run: RunDirectory, logs: bool = True) -> dict[str, Any]:

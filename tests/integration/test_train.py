@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from dqn_breakout import config, machine, used_config
+from dqn_breakout import config, machine
 from dqn_breakout.errors import UserError
 from dqn_breakout.evaluation import evaluate
 from dqn_breakout.runs import checkpoint_files
@@ -127,11 +127,11 @@ def test_smoke_records_where_it_came_from(smoke, read_json):
 
 
 def test_smoke_keeps_its_operative_config(smoke):
-    kept = used_config.bindings(smoke.run.config_gin.read_text())
+    kept = config.bindings(smoke.run.config_gin.read_text())
     from dqn_breakout import experiment  # noqa: F401  (registers what gin configures)
 
     config.parse(["breakout.gin", "smoke.gin"])
-    given = used_config.bindings(gin.config_str())
+    given = config.bindings(gin.config_str())
     assert len(given) > 30
     assert {name: kept.get(name) for name in given} == given
 

@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from dqn_breakout import config, errors, machine, used_config
+from dqn_breakout import config, errors, machine
 from dqn_breakout.errors import UserError
 from dqn_breakout.runs import checkpoint_files, record
 from dqn_breakout.runs.directory import RunDirectory
@@ -252,7 +252,7 @@ def settle(run: RunDirectory, *bindings: str) -> None:
 
 def test_a_check_writes_nothing(run):
     text = check(run, *CONFIG)
-    assert used_config.bindings(text)["run_record_test_agent.gamma"] == "0.99"
+    assert config.bindings(text)["run_record_test_agent.gamma"] == "0.99"
     assert files(run) == {}
     settle(run, *CONFIG)
     kept_as(run, "train.total_env_steps = 5")
@@ -263,7 +263,7 @@ def test_a_check_writes_nothing(run):
 
 def test_the_operative_config_is_kept_defaults_included(run):
     settle(run, *CONFIG)
-    kept = used_config.bindings(run.config_gin.read_text())
+    kept = config.bindings(run.config_gin.read_text())
     assert kept["run_record_test_agent.gamma"] == "0.99"
     assert kept["run_record_test_agent.layers"] == "(1, 2)"
     assert kept["run_record_test_agent.name"] == "'agent'"
@@ -273,7 +273,7 @@ def test_the_same_config_goes_on(run):
     settle(run, *CONFIG)
     before = files(run)
     settle(run, "AGENT_GAMMA = 9.9e-1", "run_record_test_agent.gamma = %AGENT_GAMMA", CONFIG[1])
-    assert used_config.differences(before["config.gin"].decode(), run.config_gin.read_text()) == []
+    assert config.differences(before["config.gin"].decode(), run.config_gin.read_text()) == []
 
 
 def test_another_config_is_refused_and_names_each_binding_that_differs(run):
