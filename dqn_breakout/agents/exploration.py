@@ -131,7 +131,9 @@ class EpsilonGreedyPolicy(CountedPolicy):
         self, time_step: ts.TimeStep, policy_state: Any, seed: Any = None
     ) -> policy_step.PolicyStep:
         outputs, _ = self._network(time_step.observation)
-        greedy = tf.argmax(self._action_values(outputs), axis=-1, output_type=self.action_spec.dtype)
+        greedy = tf.argmax(
+            self._action_values(outputs), axis=-1, output_type=self.action_spec.dtype
+        )
         seeds = self._next_seeds(2)
         shape = tf.shape(greedy)
         explore = tf.random.stateless_uniform(shape, seeds[0]) < self.epsilon()

@@ -159,4 +159,3 @@ class Collector:
         if self.time_step is None:
             self.time_step = self._environment.reset()
         return self.time_step
-

@@ -5,14 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 import tensorflow as tf
-from tf_agents.metrics import tf_metric, tf_metrics
+from tf_agents.metrics import tf_metrics
 from tf_agents.trajectories import trajectory as trajectory_lib
 
 # "Mean return of the last 100 games" is what the field reports while training.
 _WINDOW_GAMES = 100
 
 
-class RecentGames(tf_metric.TFStepMetric):
+class RecentGames(tf.Module):
     """Returns and lengths of the last 100 full games, unclipped.
 
     TF-Agents' AverageReturnMetric does the same but keeps its window where no checkpoint finds it,
@@ -28,8 +28,8 @@ class RecentGames(tf_metric.TFStepMetric):
         self.lengths = tf.Variable(tf.zeros([_WINDOW_GAMES]), name="lengths")
         self.games = tf.Variable(0, dtype=tf.int64, name="games")
 
-    def call(self, trajectory: trajectory_lib.Trajectory) -> trajectory_lib.Trajectory:
-        """Adds one step of every environment; rewards float32 `(B,)`."""
+    def __call__(self, trajectory: trajectory_lib.Trajectory) -> None:
+        """Adds one step of every environment; an observer of a driver."""
         boundary = trajectory.is_boundary()
         returns = tf.where(boundary, 0.0, self.running_return + trajectory.reward)
         lengths = tf.where(boundary, 0.0, self.running_length + 1.0)
@@ -41,26 +41,14 @@ class RecentGames(tf_metric.TFStepMetric):
         self.returns.scatter_update(tf.IndexedSlices(tf.gather(returns, ended), places))
         self.lengths.scatter_update(tf.IndexedSlices(tf.gather(lengths, ended), places))
         self.games.assign_add(count)
-        return trajectory
 
-    def result(self) -> tf.Tensor:
+    def average_return(self) -> tf.Tensor:
         """Mean return of the window, float32; 0 before the first game has ended."""
         return self._mean(self.returns)
 
     def average_length(self) -> tf.Tensor:
         """Mean length of the window's games in environment steps, float32."""
         return self._mean(self.lengths)
-
-    def reset(self) -> None:
-        """Forgets everything."""
-        for variable in (
-            self.running_return,
-            self.running_length,
-            self.returns,
-            self.lengths,
-            self.games,
-        ):
-            variable.assign(tf.zeros_like(variable))
 
     def _mean(self, values: tf.Variable) -> tf.Tensor:
         stored = tf.minimum(self.games, _WINDOW_GAMES)
@@ -98,7 +86,7 @@ class CollectionMetrics:
     @property
     def average_return(self) -> float | None:
         """Mean unclipped return of the last 100 full games; None before the first."""
-        return float(self._recent_games.result().numpy()) if self.episodes else None
+        return float(self._recent_games.average_return().numpy()) if self.episodes else None
 
     @property
     def average_length(self) -> float | None:

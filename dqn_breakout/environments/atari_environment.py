@@ -7,8 +7,6 @@ TF-Agents' own metrics therefore count real scores without knowing any of this.
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 from tf_agents.environments import py_environment
 from tf_agents.specs import array_spec
@@ -230,15 +228,6 @@ class AtariEnvironment(py_environment.PyEnvironment):
             discount=np.where(terminal, 0, 1).astype(np.float32),
             observation=step.frames,
         )
-
-    # PyEnvironment's `seed` draws a legacy NumPy state; the seed is given once, at construction.
-    def seed(self, seed: Any) -> None:
-        """Not supported: seeds come from the run's named streams.
-
-        Raises:
-            NotImplementedError: Always.
-        """
-        raise NotImplementedError("AtariEnvironment takes its seed when it is built")
 
 
 def _replace(time_step: ts.TimeStep, rows: np.ndarray, source: ts.TimeStep) -> ts.TimeStep:

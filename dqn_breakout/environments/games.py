@@ -8,7 +8,7 @@ frame of the next game, so that a batch can always be stepped as a whole.
 from __future__ import annotations
 
 import abc
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 import numpy as np
 
@@ -33,6 +33,17 @@ class GamesStep(NamedTuple):
 
 class Games(abc.ABC):
     """`B` games of one kind, stepped together.
+
+    What `create_environment.games` is bound to is called with these, by name:
+
+    - `game`: the game's name as in gymnasium's id `ALE/<game>-v5`;
+    - `batch_size`: how many games run side by side;
+    - `frame_skip`: ALE frames per environment step, each with the same action;
+    - `noop_max`: at most so many no-op ALE frames open a game, 0 for none. gymnasium draws from 1
+      to this number, ale-py's vector environment from 0;
+    - `sticky_action_probability`: chance that an ALE frame repeats the action before;
+    - `max_episode_steps`: environment steps after which a game is truncated;
+    - `render_mode`: None, "rgb_array" or "human"; not every kind of games can render.
 
     Attributes:
         batch_size: `B`, the number of games.
@@ -77,34 +88,3 @@ class Games(abc.ABC):
 
     def close(self) -> None:
         """Lets go of emulators and windows."""
-
-
-class GamesBuilder(Protocol):
-    """A callable that makes `Games`; gin chooses which one."""
-
-    def __call__(
-        self,
-        *,
-        game: str,
-        batch_size: int,
-        frame_skip: int,
-        noop_max: int,
-        sticky_action_probability: float,
-        max_episode_steps: int,
-        render_mode: str | None,
-    ) -> Games:
-        """Makes the games.
-
-        Args:
-            game: The game's name as in gymnasium's id `ALE/<game>-v5`.
-            batch_size: How many games run side by side.
-            frame_skip: ALE frames per environment step, each with the same action.
-            noop_max: At most so many no-op ALE frames open a game; 0 for none. gymnasium draws
-                from 1 to this number, ale-py's vector environment from 0.
-            sticky_action_probability: Chance that an ALE frame repeats the action before.
-            max_episode_steps: Environment steps after which a game is truncated.
-            render_mode: None, "rgb_array" or "human"; not every kind of games can render.
-
-        Raises:
-            UserError: There is no such game, or these games cannot do what is asked.
-        """

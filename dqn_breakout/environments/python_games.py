@@ -10,8 +10,8 @@ import numpy as np
 from gymnasium.wrappers import AtariPreprocessing
 
 from dqn_breakout.configurable import configurable
-from dqn_breakout.environments.games import Games, GamesStep
 from dqn_breakout.environments.atari_games import rom_id
+from dqn_breakout.environments.games import Games, GamesStep
 from dqn_breakout.errors import UserError
 
 gymnasium.register_envs(ale_py)
@@ -38,7 +38,7 @@ class PythonGames(Games):
         max_episode_steps: int,
         render_mode: str | None = None,
     ):
-        """See `GamesBuilder` for the arguments.
+        """See `Games` for the arguments.
 
         Raises:
             UserError: There is no such game, or no window can be opened.
@@ -123,4 +123,3 @@ class PythonGames(Games):
         self._over = step.terminated | step.truncated
         self._current = step
         return step
-

@@ -7,8 +7,8 @@ from ale_py.vector_env import AtariVectorEnv
 
 from dqn_breakout import machine
 from dqn_breakout.configurable import configurable
-from dqn_breakout.environments.games import Games, GamesStep
 from dqn_breakout.environments.atari_games import rom_id
+from dqn_breakout.environments.games import Games, GamesStep
 from dqn_breakout.errors import UserError
 
 _NO_LIMIT = 2**31 - 1
@@ -32,7 +32,7 @@ class VectorGames(Games):
         max_episode_steps: int,
         render_mode: str | None = None,
     ):
-        """See `GamesBuilder` for the arguments.
+        """See `Games` for the arguments.
 
         Raises:
             UserError: There is no such game, or a picture was asked for.
@@ -105,4 +105,3 @@ class VectorGames(Games):
     def close(self) -> None:
         """Stops the emulator's threads."""
         self._games.close()
-

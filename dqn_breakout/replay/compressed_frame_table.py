@@ -112,4 +112,3 @@ class CompressedFrameTable(FrameTable):
         with tf.control_dependencies([result]):
             self._turn.assign_add(1)
         return result
-

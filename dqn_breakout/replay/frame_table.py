@@ -79,4 +79,3 @@ class FrameTable(tf.Module):
             )
         ]
         return tf.group(*writes)
-

@@ -28,12 +28,13 @@ OTHER_MEMORY_BYTES = 1_500_000_000
 
 
 def row_bytes(observation: tf.TensorSpec, table: type[FrameTable] = FrameTable) -> int:
-    """Bytes that one transition takes: what is stored of an observation, eleven more, an id's eight.
+    """Bytes that one transition takes: what is stored of an observation, and what goes with it.
 
     Args:
         observation: The `row_spec` of `StackedFrames` or `WholeObservations`.
         table: Where rows lie; where `table.ESTIMATED`, this is an estimate.
     """
+    # Eleven bytes of other fields, and an eight-byte id.
     return table.observation_bytes(observation) + 11 + 8
 
 

@@ -36,7 +36,6 @@ class Replay(Protocol):
         samples_drawn: Position of the random stream: how many batches were sampled, int64.
     """
 
-
     samples_drawn: tf.Variable
 
     def add_batch(self, trajectory: Any) -> Any:

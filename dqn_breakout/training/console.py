@@ -154,6 +154,5 @@ def _numbers(row: Row) -> str:
     score = "-" if row["average_return"] is None else f"{row['average_return']:.2f}"
     loss = "-" if row["loss"] is None else f"{row['loss']:.4f}"
     return (
-        f"{row['episodes']:,} games, mean return {score}, loss {loss}, "
-        f"epsilon {row['epsilon']:.3f}"
+        f"{row['episodes']:,} games, mean return {score}, loss {loss}, epsilon {row['epsilon']:.3f}"
     )

@@ -5,6 +5,7 @@ A hook is told each row; it never touches what training depends on.
 
 from __future__ import annotations
 
+import abc
 import contextlib
 import errno
 import json
@@ -12,7 +13,7 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import tensorflow as tf
 
@@ -27,7 +28,7 @@ from dqn_breakout.training.progress import Row
 from dqn_breakout.training.signals import Stopped
 
 
-class Output(Protocol):
+class Output:
     """Something that training writes; what cannot be written raises OSError.
 
     Attributes:
@@ -40,12 +41,13 @@ class Output(Protocol):
         """When the run ends or stops."""
 
 
-class Hook(Output, Protocol):
+class Hook(Output, abc.ABC):
     """A side effect of training."""
 
     def on_turn(self, turn: Turn) -> None:
         """After each turn; must be cheap."""
 
+    @abc.abstractmethod
     def on_row(self, row: Row) -> None:
         """At each log period and each checkpoint."""
 
@@ -127,7 +129,7 @@ class EventFile:
             raise OSError(errno.EIO, reason, str(self._folder)) from error
 
 
-class TensorBoardHook:
+class TensorBoardHook(Hook):
     """Scalars of every row under `tensorboard/train`."""
 
     writes = "TensorBoard's event file"
@@ -135,9 +137,6 @@ class TensorBoardHook:
     def __init__(self, run: RunDirectory):
         """Writes under the run's directory; steps are environment steps."""
         self._events = EventFile(run.train_events)
-
-    def on_turn(self, turn: Turn) -> None:
-        """Nothing."""
 
     def on_row(self, row: Row) -> None:
         """Writes the row's numbers, leaving out those there are none of."""
@@ -151,7 +150,7 @@ class TensorBoardHook:
         self._events.close()
 
 
-class MetricsFileHook:
+class MetricsFileHook(Hook):
     """Every row as a line of `metrics.jsonl`, for plots and scripts.
 
     Attributes:
@@ -173,9 +172,6 @@ class MetricsFileHook:
                     self.last_env_steps = number
             write_atomically(self._path, "".join(line + "\n" for line in kept).encode())
 
-    def on_turn(self, turn: Turn) -> None:
-        """Nothing."""
-
     def on_row(self, row: Row) -> None:
         """Appends the row; all of it or, where the disk is full, nothing."""
         line = json.dumps(row).encode() + b"\n"
@@ -189,11 +185,8 @@ class MetricsFileHook:
                 file.truncate(end)
                 raise
 
-    def close(self) -> None:
-        """Nothing is open between rows."""
 
-
-class EvaluationHook:
+class EvaluationHook(Output):
     """Plays evaluation games; leaves scores in TensorBoard, a video, and at last scores in JSON.
 
     An evaluation without its JSON file is not done.

@@ -57,9 +57,7 @@ class Pending:
     evaluation: bool
 
     @classmethod
-    def at(
-        cls, run: RunDirectory, counters: Mapping[str, Any], last_row_env_steps: int
-    ) -> Pending:
+    def at(cls, run: RunDirectory, counters: Mapping[str, Any], last_row_env_steps: int) -> Pending:
         """What is pending after a restored checkpoint.
 
         Args:
