@@ -5,7 +5,6 @@ A hook is told each row; it never touches what training depends on.
 
 from __future__ import annotations
 
-import abc
 import contextlib
 import errno
 import json
@@ -13,7 +12,7 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import tensorflow as tf
 
@@ -28,7 +27,7 @@ from dqn_breakout.training.progress import Row
 from dqn_breakout.training.signals import Stopped
 
 
-class Output:
+class Output(Protocol):
     """Something that training writes; what cannot be written raises OSError.
 
     Attributes:
@@ -41,13 +40,12 @@ class Output:
         """When the run ends or stops."""
 
 
-class Hook(Output, abc.ABC):
+class Hook(Output, Protocol):
     """A side effect of training."""
 
     def on_turn(self, turn: Turn) -> None:
         """After each turn; must be cheap."""
 
-    @abc.abstractmethod
     def on_row(self, row: Row) -> None:
         """At each log period and each checkpoint."""
 
