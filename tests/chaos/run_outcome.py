@@ -112,7 +112,7 @@ def _replay(run: RunDirectory, checkpoint: checkpoint_files.Checkpoint) -> dict[
     """A digest of each field over the newest rows; how they were cut into segments may differ."""
     import numpy as np
 
-    segments = [checkpoint.segment(run.replay, name, _LIMIT_BYTES) for name in checkpoint.segments]
+    segments = [checkpoint.segment(run.replay, name) for name in checkpoint.segments]
     fields = segments[0].keys() if segments else ()
     # Segments may reach further back.
     transitions = setting(run, "create_replay_buffer.capacity_transitions")

@@ -663,13 +663,14 @@ def test_a_checkpoint_that_cannot_be_written_is_one_sentence(
     tmp_path, run_here, tiny_arguments, monkeypatch
 ):
     run = RunDirectory(tmp_path / "run")
+    write = files.write_atomically
 
     def full(path: Path, content: bytes) -> None:
         if path.name == "learner.npz":
             raise OSError(28, "No space left on device", str(path))
-        files.write_atomically(path, content)
+        write(path, content)
 
-    monkeypatch.setattr(checkpoint_files, "write_atomically", full)
+    monkeypatch.setattr(files, "write_atomically", full)
     ended = run_here(*tiny_arguments(run.path, *SHORTEST))
     assert_a_full_disk_is_one_sentence(ended, 96, "checkpoints/000000000096")
     assert checkpoint_files.checkpoints(run.checkpoints) == []

@@ -22,7 +22,7 @@ import numpy as np
 import pytest
 
 from dqn_breakout.errors import UserError
-from dqn_breakout.runs import checkpoint_files, files
+from dqn_breakout.runs import checkpoint_files
 from dqn_breakout.runs.checkpoint_files import Checkpoint, DamagedCheckpoint
 from tests.runs.small_run import files_in
 
@@ -95,15 +95,6 @@ def test_arrays_come_back_with_value_shape_and_type(folders):
     opened = checkpoint_files.open_checkpoint(written.path)
     assert opened == written
     assert opened.counters == {"env_steps": 250_000, "train_steps": 62_500}
-
-
-def test_the_order_of_segments_is_kept(folders):
-    names = [f"rows-{start:012d}-{start + 1:012d}.npz.lz4" for start in (8, 9, 10, 11)]
-    segments = {name: {"bytes": 0, "sha256": ""} for name in names}
-    written = checkpoint_files.write_checkpoint(
-        folders.checkpoints, {"env_steps": 1}, {"network": NETWORK}, segments
-    )
-    assert checkpoint_files.open_checkpoint(written.path).segments == names
 
 
 def test_a_checkpoint_is_manifest_and_plain_arrays_and_nothing_else(folders):
@@ -403,22 +394,6 @@ def test_a_write_that_fails_at_any_point_leaves_the_earlier_checkpoint(
             folders.read(path)
     # Only the last flush comes after the rename that makes a checkpoint.
     assert unfinished == (steps.calls if env_steps == 1000 else steps.calls - 1)
-
-
-def test_an_interrupt_while_writing_leaves_no_half_checkpoint(folders, monkeypatch):
-    folders.write(1000)
-    before = folders.files()
-    write = files.write_atomically
-
-    def interrupted(path: Path, content: bytes) -> None:
-        if path.name == "network.npz":
-            raise KeyboardInterrupt
-        write(path, content)
-
-    monkeypatch.setattr(files, "write_atomically", interrupted)
-    with pytest.raises(KeyboardInterrupt):
-        folders.write(2000)
-    assert folders.files() == before
 
 
 def test_counters_that_json_cannot_hold_leave_no_checkpoint(folders):
