@@ -192,8 +192,7 @@ class RunCheckpointer:
         }
         if found := difference(expected, arrays):
             raise _another(checkpoint.path, f"in {name}, {found}.")
-        first = max(start, stop - rows.max_length)
-        rows.write_rows(first, {field: each[first - start :] for field, each in arrays.items()})
+        rows.write_rows(start, arrays)
 
     def _save_new_rows(self, rows: Rows) -> None:
         """Writes the rows added since the last checkpoint, and forgets overwritten segments."""

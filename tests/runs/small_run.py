@@ -11,7 +11,7 @@ import numpy as np
 from dqn_breakout.runs import checkpoint_files
 from dqn_breakout.runs.checkpoint import RunCheckpointer
 from dqn_breakout.runs.directory import RunDirectory
-from dqn_breakout.runs.stateful import Specs, Variables
+from dqn_breakout.runs.stateful import Specs, Stateful, Variables
 
 ENVIRONMENTS = 2
 MAX_LENGTH = 12
@@ -75,7 +75,10 @@ class SmallRun:
     def __init__(self, layers: tuple[int, ...] = (3, 2), rows: Ring | None = None):
         self.layers = {f"{n:03d}": Variable(np.zeros(each)) for n, each in enumerate(layers)}
         self.counts = {"env_steps": Variable(0, np.int64), "train_steps": Variable(0, np.int64)}
-        self.parts = {"network": Variables(self.layers), "counts": Variables(self.counts)}
+        self.parts: dict[str, Stateful] = {
+            "network": Variables(self.layers),
+            "counts": Variables(self.counts),
+        }
         self.rows = rows or Ring()
 
     @property

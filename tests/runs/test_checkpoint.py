@@ -121,7 +121,7 @@ def test_parts_are_restored_in_order_after_the_rows(run):
         def restore(self, state: Any) -> None:
             order.append((self.name, small.rows.rows_added))
 
-    small.parts = {name: Watched(name) for name in ("counts", "network")}  # type: ignore[dict-item]
+    small.parts = {name: Watched(name) for name in ("counts", "network")}
     small.checkpointer(run).restore_newest()
     assert order == [("counts", 5), ("network", 5)]
 

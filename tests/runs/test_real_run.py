@@ -27,8 +27,9 @@ TINY = [
 ]
 
 
-def build() -> experiment.Experiment:
-    config.parse(["breakout.gin", "smoke.gin"], TINY)
+def build(frames: str) -> experiment.Experiment:
+    table = f"create_replay_buffer.frame_table = @{frames}"
+    config.parse(["breakout.gin", "smoke.gin"], [*TINY, table])
     try:
         return experiment.build(seed=7)
     finally:
@@ -57,12 +58,15 @@ def everything(parts: experiment.Experiment) -> dict[str, np.ndarray]:
 
 @pytest.fixture(scope="module")
 def stretches(tmp_path_factory: pytest.TempPathFactory) -> list[list[dict[str, np.ndarray]]]:
-    """Where a run stands when it is saved and twice later, and a copy restored in between."""
+    """Where a run stands when it is saved and twice later, and a copy that was restored there.
+
+    The copy keeps its frames compressed, which changes nothing else.
+    """
     run = RunDirectory(tmp_path_factory.mktemp("real") / "run")
     run.create()
     found = []
     for restore in (False, True):
-        parts = build()
+        parts = build("compressed_frames" if restore else "plain_frames")
         learning = parts.learning
         checkpointer = RunCheckpointer(run, learning.parts, learning.rows, seed=7, keep=1)
         if restore:
