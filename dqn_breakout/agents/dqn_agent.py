@@ -120,7 +120,7 @@ class DeepQAgent(dqn_agent.DqnAgent):
             seed: The seed of the random stream.
             stream: Its name.
         """
-        return self._policy(lambda: tf.constant(epsilon, tf.float32), seed, stream)
+        return self._counted_policy(lambda: tf.constant(epsilon, tf.float32), seed, stream)
 
     def network_variables(self) -> dict[str, tf.Variable]:
         """The network's weights by name, in their order."""
@@ -211,7 +211,7 @@ class DeepQAgent(dqn_agent.DqnAgent):
         policy = greedy_policy.GreedyPolicy(
             q_policy.QPolicy(time_step_spec, action_spec, q_network=self._q_network)
         )
-        collect_policy = self._policy(self._epsilon_greedy, self._seed, "collection/exploration")
+        collect_policy = self._counted_policy(self._epsilon_greedy, self._seed, "collection/exploration")
         return policy, collect_policy
 
     def _get_target_updater(self, tau: float = 1.0, period: int = 1) -> Any:
@@ -225,7 +225,7 @@ class DeepQAgent(dqn_agent.DqnAgent):
 
         return tf.function(update_when_due)
 
-    def _policy(
+    def _counted_policy(
         self, epsilon: Callable[[], tf.Tensor], seed: int, stream: str
     ) -> EpsilonGreedyPolicy:
         return EpsilonGreedyPolicy(

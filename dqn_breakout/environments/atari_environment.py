@@ -97,8 +97,9 @@ class AtariEnvironment(py_environment.PyEnvironment):
         return self._action_spec
 
     def get_info(self) -> dict[str, np.ndarray]:
-        """Lives left in each game, int32 `(B,)`."""
-        return {"lives": self._lives.copy()}
+        """Of each game, int32 `(B,)`: `lives` left, and `actions`, what was pressed last."""
+        pressed = [log[-1] if log else 0 for log in self._actions_since_seeding]
+        return {"lives": self._lives.copy(), "actions": np.array(pressed, np.int32)}
 
     def render(self, mode: str = "rgb_array") -> np.ndarray:
         """The screen of game 0, RGB uint8, where the games can show one."""
