@@ -1,215 +1,113 @@
 """What a figure compares, as numbers: curves of runs under their labels, and means over seeds.
 
-Figures draw these curves and data files hold them, so that a picture and its data cannot differ.
+All curves stand in one data frame, a row for each point. Figures draw it and data files hold it, so
+that a picture and its data cannot differ. Its columns, empty where there is none:
+
+    kind       training, training_mean, evaluation, published or random_player
+    label      runs that share a label are seeds of one thing
+    run, seed  the run's name and seed, where a curve is of a single run
+    metric     a column of the runs' logs
+    protocol   of an evaluation
+    env_steps, value
+    low, high  95 % confidence interval (evaluation), one standard deviation over seeds (published)
+    samples    what the value is the mean of: games (evaluation) or seeds
 """
 
 from __future__ import annotations
 
-import dataclasses
-import enum
-from collections.abc import Sequence
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
-import numpy as np
+import pandas as pd
 
-from dqn_breakout.errors import UserError
-from dqn_breakout.reporting.published_curves import PublishedCurve
-from dqn_breakout.reporting.run_records import RunRecord
+from dqn_breakout.reporting.run_records import RunRecord, thinned
 
 RETURN = "average_return"
-"""The metric of a learning curve: mean return of full games, unclipped."""
-
 SPEED = "env_steps_per_second"
-"""Counts from the first train step on: the random fill before it is many times faster."""
+
+_OF_CURVE = ["kind", "label", "run", "seed", "metric", "protocol"]
+_OF_POINT = ["env_steps", "value", "low", "high", "samples"]
+_MEASURED = ["value", "low", "high"]
+
+SUFFIXES = (".csv", ".json")
+MOST_POINTS = 1000
+"""A longer curve is thinned to so many points in a data file."""
 
 
-class Kind(enum.StrEnum):
-    """Where a curve comes from."""
-
-    TRAINING = "training"
-    TRAINING_MEAN = "training_mean"
-    EVALUATION = "evaluation"
-    PUBLISHED = "published"
-    RANDOM_PLAYER = "random_player"
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class Curve:
-    """Values of one metric over environment steps.
-
-    Attributes:
-        kind: Where it comes from.
-        label: What the reader knows it by; runs that share a label are seeds of one thing.
-        metric: Which of `run_records.METRICS`.
-        env_steps: int64 `(N,)`, rising; at 0 alone for a random player.
-        values: float64 `(N,)`; NaN where there is a gap.
-        low: Lower end of the uncertainty, float64 `(N,)`, NaN where there is none: of the 95 %
-            confidence interval (evaluation), or one standard deviation over seeds (published).
-        high: Upper end, likewise.
-        samples: What each value is the mean of, int64 `(N,)`: games (evaluation) or seeds
-            (training mean, published); 0 where that is not said.
-        run: Name of the run directory, "" if it is of no single run.
-        seed: The run's seed, None if unknown or of no single run.
-        protocol: Name of the evaluation protocol, "" if this is no evaluation.
-    """
-
-    kind: Kind
-    label: str
-    metric: str
-    env_steps: np.ndarray
-    values: np.ndarray
-    low: np.ndarray
-    high: np.ndarray
-    samples: np.ndarray
-    run: str = ""
-    seed: int | None = None
-    protocol: str = ""
-
-
-def training_curves(runs: Sequence[RunRecord], labels: Sequence[str], metric: str) -> list[Curve]:
+def training(
+    runs: Mapping[str, RunRecord], labels: Sequence[str], metric: str
+) -> list[pd.DataFrame]:
     """The runs' log lines of one metric, and for each label of several runs their mean.
 
-    Args:
-        runs: The runs.
-        labels: The label of each run.
-        metric: One of `run_records.METRICS`.
-
-    Returns:
-        Label by label, in the order in which they first appear: a `TRAINING` curve per run that
-        has a value, then, for two such runs or more, their `TRAINING_MEAN` over the environment
-        steps that they all cover, if there are such.
+    A mean covers the environment steps that all of its runs cover, between their points by straight
+    lines. Speed counts from the first train step on: the random fill before it is much faster.
     """
     curves = []
     for label in dict.fromkeys(labels):
-        members = [
-            curve
-            for run, its_label in zip(runs, labels, strict=True)
-            if its_label == label and (curve := _training_curve(run, label, metric)) is not None
-        ]
-        curves += members
-        if len(members) > 1 and (mean := _mean(members)) is not None:
-            curves.append(mean)
+        members = []
+        for (name, run), its_label in zip(runs.items(), labels, strict=True):
+            log = run.log[run.log["train_steps"] > 0] if metric == SPEED else run.log
+            values = log.set_index("env_steps")[metric]
+            values = values.loc[values.first_valid_index() : values.last_valid_index()]
+            if its_label == label and values.notna().any():
+                members.append(values)
+                curves.append(_curve("training", label, values, metric, run=name, seed=run.seed))
+        if len(members) > 1:
+            each = pd.concat(members, axis="columns", sort=True)
+            mean = each.interpolate("index", limit_area="inside").dropna().mean(axis="columns")
+            curves.append(_curve("training_mean", label, mean, metric, samples=len(members)))
     return curves
 
 
-def evaluation_curves(runs: Sequence[RunRecord], labels: Sequence[str]) -> list[Curve]:
-    """The runs' evaluations: one curve per run and protocol, label by label."""
+def evaluations(runs: Mapping[str, RunRecord], labels: Sequence[str]) -> list[pd.DataFrame]:
+    """The runs' evaluations."""
     curves = []
-    for label in dict.fromkeys(labels):
-        for run, its_label in zip(runs, labels, strict=True):
-            if its_label != label:
-                continue
-            for protocol in dict.fromkeys(each.protocol for each in run.evaluations):
-                found = [each for each in run.evaluations if each.protocol == protocol]
-                ends = [each.ci95 or (np.nan, np.nan) for each in found]
-                curves.append(
-                    Curve(
-                        kind=Kind.EVALUATION,
-                        label=label,
-                        metric=RETURN,
-                        env_steps=np.array([each.env_steps for each in found], np.int64),
-                        values=np.array([each.mean for each in found], np.float64),
-                        low=np.array([low for low, _ in ends], np.float64),
-                        high=np.array([high for _, high in ends], np.float64),
-                        samples=np.array([each.games for each in found], np.int64),
-                        run=run.name,
-                        seed=run.seed,
-                        protocol=protocol,
-                    )
-                )
+    for (name, run), label in zip(runs.items(), labels, strict=True):
+        points = run.evaluations.rename(columns={"mean": "value", "games": "samples"})
+        of_curve = {"kind": "evaluation", "label": label, "run": name, "seed": run.seed}
+        curves.append(points.assign(**of_curve, metric=RETURN))
     return curves
 
 
-def published_curve(curve: PublishedCurve, label: str) -> Curve:
-    """A published curve with its label, which should say its protocol."""
-    return Curve(
-        kind=Kind.PUBLISHED,
-        label=label,
-        metric=RETURN,
-        env_steps=curve.env_steps,
-        values=curve.mean_return,
-        low=curve.mean_return - curve.std_over_seeds,
-        high=curve.mean_return + curve.std_over_seeds,
-        samples=curve.seeds,
-    )
+def published(curve: pd.DataFrame, label: str) -> pd.DataFrame:
+    """A published curve under a label, which should say its protocol."""
+    curve = curve.set_index("env_steps").sort_index()
+    mean, std = curve["mean_return"], curve["std_over_seeds"]
+    more = {"low": mean - std, "high": mean + std, "samples": curve["seeds"]}
+    return _curve("published", label, mean, RETURN, **more)
 
 
-def random_player(score: float) -> Curve:
-    """The mean return of a player that chooses actions at random."""
-    return Curve(
-        kind=Kind.RANDOM_PLAYER,
-        label="Random player",
-        metric=RETURN,
-        env_steps=np.zeros(1, np.int64),
-        values=np.array([score], np.float64),
-        low=np.full(1, np.nan),
-        high=np.full(1, np.nan),
-        samples=np.zeros(1, np.int64),
-    )
+def random_player(score: float) -> pd.DataFrame:
+    """The mean return of a player that chooses actions at random, as one point at 0."""
+    return _curve("random_player", "Random player", pd.Series({0: score}), RETURN)
 
 
-def game_of(runs: Sequence[RunRecord]) -> str | None:
-    """The game that the runs play; None if no run says.
+def joined(curves: Iterable[pd.DataFrame]) -> pd.DataFrame:
+    """One data frame of several."""
+    columns = _OF_CURVE + _OF_POINT
+    rows = pd.concat([pd.DataFrame(columns=columns), *curves], ignore_index=True)[columns]
+    counts = {"seed": "Int64", "env_steps": "int64", "samples": "Int64"}
+    return rows.astype(counts | dict.fromkeys(_MEASURED, "float64"))
 
-    Raises:
-        UserError: They play different games, whose returns do not compare.
+
+def encoded(curves: pd.DataFrame, suffix: str) -> bytes:
+    """Curves as the content of a data file, whose suffix is one of `SUFFIXES`.
+
+    CSV has a row for each point; JSON an object for each curve, with lists of what differs from
+    point to point, and null where CSV is empty.
     """
-    games = list(dict.fromkeys(run.game for run in runs if run.game))
-    if len(games) > 1:
-        raise UserError(
-            f"The runs play different games, whose returns do not compare: {', '.join(games)}. "
-            "Draw one figure for each game."
-        )
-    return games[0] if games else None
+    groups = curves.groupby(_OF_CURVE, sort=False, dropna=False)
+    each = [thinned(own, MOST_POINTS).copy() for _, own in groups]
+    for own in each:
+        own[_MEASURED] = own[_MEASURED].map(lambda value: float(f"{value:.6g}"))
+    if suffix == ".csv":
+        return joined(each).to_csv(index=False, lineterminator="\n").encode()
+    each = [own.astype(object).where(own.notna(), None) for own in each]
+    objects = [{**own[_OF_CURVE].iloc[0], **own[_OF_POINT].to_dict("list")} for own in each]
+    return (json.dumps({"curves": objects}, allow_nan=False) + "\n").encode()
 
 
-def frame_skip_of(runs: Sequence[RunRecord]) -> int | None:
-    """ALE frames per environment step; None if the runs differ in it.
-
-    It is 4 for a run without config.gin, as in the published curves.
-    """
-    frame_skips = {run.frame_skip or 4 for run in runs}
-    return frame_skips.pop() if len(frame_skips) == 1 else None
-
-
-def _training_curve(run: RunRecord, label: str, metric: str) -> Curve | None:
-    values = run.metrics[metric]
-    if metric == SPEED:
-        values = np.where(run.metrics["train_steps"] > 0, values, np.nan)
-    there = np.flatnonzero(np.isfinite(values))
-    if not there.size:
-        return None
-    span = slice(there[0], there[-1] + 1)  # Gaps inside stay gaps.
-    size = span.stop - span.start
-    return Curve(
-        kind=Kind.TRAINING,
-        label=label,
-        metric=metric,
-        env_steps=run.env_steps[span],
-        values=values[span],
-        low=np.full(size, np.nan),
-        high=np.full(size, np.nan),
-        samples=np.zeros(size, np.int64),
-        run=run.name,
-        seed=run.seed,
-    )
-
-
-def _mean(curves: Sequence[Curve]) -> Curve | None:
-    """The mean of curves wherever all have a value, between their points by straight lines."""
-    first = max(curve.env_steps[0] for curve in curves)
-    last = min(curve.env_steps[-1] for curve in curves)
-    every = np.unique(np.concatenate([curve.env_steps for curve in curves]))
-    env_steps = every[(every >= first) & (every <= last)]
-    if not env_steps.size:
-        return None
-    each = [np.interp(env_steps, curve.env_steps, curve.values) for curve in curves]
-    return Curve(
-        kind=Kind.TRAINING_MEAN,
-        label=curves[0].label,
-        metric=curves[0].metric,
-        env_steps=env_steps,
-        values=np.mean(each, axis=0),
-        low=np.full(env_steps.size, np.nan),
-        high=np.full(env_steps.size, np.nan),
-        samples=np.full(env_steps.size, len(curves), np.int64),
-    )
+def _curve(kind: str, label: str, values: pd.Series, metric: str, **more: Any) -> pd.DataFrame:
+    points = pd.DataFrame({"env_steps": values.index, "value": values}, index=values.index)
+    return points.assign(kind=kind, label=label, metric=metric, **more)

@@ -1,14 +1,12 @@
 from __future__ import annotations
 
-import csv
-import subprocess
-import sys
 from pathlib import Path
 
-import matplotlib.image
+import pandas as pd
 import pytest
 
 from dqn_breakout.reporting import curves
+from tests.reporting.conftest import evaluation, log_line
 
 
 @pytest.fixture(autouse=True)
@@ -17,114 +15,111 @@ def _work_in_an_empty_folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path / "work")
 
 
-def test_module_draws_one_run(write_run, tmp_path):
-    answer = subprocess.run(
-        [sys.executable, "-m", "dqn_breakout.reporting.curves", str(write_run())],
-        capture_output=True,
-        text=True,
-        env={"PYTHONPATH": ":".join(sys.path), "HOME": str(tmp_path)},
-        check=True,
-    )
-    assert answer.stdout == "Wrote curve.png\n"
-    assert answer.stderr == ""
-    assert matplotlib.image.imread("curve.png").shape[1] == 1600
-
-
-def test_everything_at_once(write_run, make_evaluation, published_csv, tmp_path, capsys):
-    scores = {4000: make_evaluation(8.0)}
+def test_everything_at_once(write_run, published_csv, capsys):
+    scores = {4000: evaluation(8.0)}
     runs = [str(write_run(name, evaluations=scores)) for name in ("one", "two", "three")]
-    words = [
-        *runs,
-        *("--label", "DQN", "--label", "DQN", "--label", "other"),
-        *("--published", str(published_csv)),
-        *("--published_curve", "DQN/nature_cnn", "--published_label", "Them (sticky, 5 seeds)"),
-        *("--random_score", "1.7"),
-        *("--output", "figure.png", "--data", "figure.csv"),
-    ]
+    words = [*runs, "--label=DQN", "--label=DQN", "--label=other", "--random_score=1.7"]
+    words += ["--published", str(published_csv), "--published_curve", "DQN/nature_cnn"]
+    words += ["--published_label=Them (sticky)", "--output=figure.png", "--data=figure.csv"]
     assert curves.main(words) == 0
     assert capsys.readouterr().out == "Wrote figure.png\nWrote figure.csv\n"
-    with open("figure.csv") as file:
-        rows = list(csv.DictReader(file))
-    found = list(dict.fromkeys((row["kind"], row["label"], row["run"]) for row in rows))
-    assert found == [
-        ("training", "DQN", "one"),
-        ("training", "DQN", "two"),
-        ("training_mean", "DQN", ""),
-        ("training", "other", "three"),
-        ("evaluation", "DQN", "one"),
-        ("evaluation", "DQN", "two"),
-        ("evaluation", "other", "three"),
-        ("published", "Them (sticky, 5 seeds)", ""),
-        ("random_player", "Random player", ""),
+    rows = pd.read_csv("figure.csv").drop_duplicates(["kind", "label"])
+    assert (rows["kind"] + " " + rows["label"]).tolist() == [
+        "training DQN",
+        "training_mean DQN",
+        "training other",
+        "evaluation DQN",
+        "evaluation other",
+        "published Them (sticky)",
+        "random_player Random player",
     ]
-    assert str(tmp_path) not in Path("figure.csv").read_text()
 
 
-def test_panels(write_run, capsys):
+def test_panels(write_run):
     assert curves.main([str(write_run()), "--panels", "--data", "panels.csv"]) == 0
-    assert capsys.readouterr().out == "Wrote panels.png\nWrote panels.csv\n"
-    with open("panels.csv") as file:
-        metrics = {row["metric"] for row in csv.DictReader(file)}
-    assert metrics == {"loss", "mean_q", "epsilon", "env_steps_per_second"}
+    metrics = ["loss", "mean_q", "epsilon", "env_steps_per_second"]
+    assert pd.read_csv("panels.csv")["metric"].unique().tolist() == metrics
+    assert Path("panels.png").stat().st_size
 
 
-def test_one_label_for_all_means_seeds(write_run):
-    runs = [str(write_run("one")), str(write_run("two"))]
+def test_one_label_for_all_means_seeds_even_of_one_name(write_run):
+    runs = [str(write_run("one/run")), str(write_run("two/run"))]
     assert curves.main([*runs, "--label", "DQN", "--data", "curve.csv"]) == 0
     assert "training_mean,DQN" in Path("curve.csv").read_text()
 
 
-def test_notes_are_told_on_stderr(write_run, make_log_line, capsys):
-    torn = write_run("torn")
-    with open(torn / "metrics.jsonl", "a") as file:
-        file.write('{"env')
-    young = write_run("young", [make_log_line(1000)])
-    assert curves.main([str(torn), str(young)]) == 0
-    notes = capsys.readouterr().err.splitlines()
-    assert len(notes) == 2
-    assert "is not whole" in notes[0]
-    assert "young: no full game has ended yet" in notes[1]
+def test_notes_are_told_on_stderr(write_run, capsys):
+    path = write_run("torn")
+    (path / "metrics.jsonl").write_text((path / "metrics.jsonl").read_text() + '{"env')
+    assert curves.main([str(path), str(write_run("young", [log_line(1000)]))]) == 0
+    torn, young = capsys.readouterr().err.splitlines()
+    assert "is cut short" in torn
+    assert young == "Note: no full game has ended yet in young."
+
+
+def refused(arguments, capsys):
+    """What `curves` says of arguments that it refuses: one line, and nothing is written."""
+    assert curves.main(arguments) == 2
+    captured = capsys.readouterr()
+    assert captured.err.count("\n") == 1
+    assert captured.out == ""
+    assert not list(Path().iterdir())
+    return captured.err
 
 
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["RUN", "RUN"], "is given twice"),
-        (["RUN", "nowhere"], "There is no directory nowhere"),
-        (["RUN", "OTHER", "--label=a", "--label=b", "--label=c"], "3 labels for 2 run directories"),
-        (["RUN", "--label="], "A --label is empty"),
-        (["RUN", "SAME"], "have the same name"),
-        (["RUN", "--output=a.gif"], "--output must end in .png or .svg or .pdf, but is a.gif"),
-        (["RUN", "--data=a.txt"], "--data must end in .csv or .json, but is a.txt"),
-        (["RUN", "--output=no/a.png"], "--output: there is no directory no; make it first"),
-        (["RUN", "--published_curve=DQN"], "need --published FILE.csv"),
-        (["RUN", "--published=CSV", "--published_label=a"], "1 labels for 3 published curves (br"),
-        (["RUN", "--published=CSV", "--published_curve=QR-DQN"], "A label says the protocol"),
-        (["RUN", "--published=no.csv"], "no.csv cannot be read"),
-        (["RUN", "--panels", "--random_score=1"], "belong to the learning curve"),
+        ("RUN nowhere", "There is no directory nowhere"),
+        ("EMPTY", "metrics.jsonl holds no log line"),
+        ("RUN PONG", "Returns of different games do not compare: Breakout, Pong."),
+        ("YOUNG", "There is nothing to draw"),
+        ("RUN PONG --label=a --label=b --label=c", "There are 3 labels for 2 run directories"),
+        ("RUN --output=a.gif", "a.gif must end in .png or .svg or .pdf"),
+        ("RUN --data=a.txt", "a.txt must end in .csv or .json"),
+        ("RUN --output=no/a.png", "no/a.png cannot be written: No such file or directory"),
+        ("RUN --published_curve=DQN", "There is no published curve of Breakout"),
+        ("RUN --published=no.csv", "no.csv cannot be read as CSV"),
+        ("RUN --published=CSV", "Give a --published_label for each of breakout/nature_cnn/DQN, b"),
+        ("RUN --published=CSV --published_curve=DQN", "'DQN' means several curves; give one of"),
+        ("RUN --published=CSV --published_curve=DQN/natur", "did you mean DQN/nature_cnn?"),
+        ("RUN --published=CSV --published_curve=C51", "did you mean breakout/nature_cnn/DQN or"),
+        ("RUN --panels --random_score=1", "have no place in --panels"),
     ],
 )
 def test_bad_input_is_one_sentence(write_run, published_csv, tmp_path, capsys, words, message):
-    (tmp_path / "else").mkdir()
-    paths = {
-        "RUN": str(write_run()),
-        "OTHER": str(write_run("other")),
-        "SAME": str(write_run("else/run")),
-    }
-    words = [paths.get(word, word).replace("CSV", str(published_csv)) for word in words]
-    assert curves.main(words) == 2
-    captured = capsys.readouterr()
-    assert message in captured.err
-    assert captured.err.count("\n") == 1
-    assert captured.out == ""
-    assert not list((tmp_path / "work").iterdir())
+    paths = {"RUN": write_run(), "PONG": write_run("pong", game="Pong"), "EMPTY": tmp_path}
+    paths["YOUNG"] = write_run("young", [log_line(1000)])
+    words = [
+        str(paths.get(word, word)).replace("CSV", str(published_csv)) for word in words.split()
+    ]
+    assert message in refused(words, capsys)
 
 
 @pytest.mark.parametrize(
-    "words", [["--max_env_steps=0"], ["--max_env_steps=1e6"], ["--random_score=nan"], ["--labl=a"]]
+    ("file", "content", "message"),
+    [
+        (
+            "run/metrics.jsonl",
+            '{"env_steps": 5}\n{"env_steps": 6, "lo{"env_steps": 7}\n',
+            "Line 2 of",
+        ),
+        ("run/metrics.jsonl", '{"env_st', "metrics.jsonl holds no log line"),
+        ("run/run.json", "{", "run.json is damaged"),
+        ("run/summary.json", "{", "summary.json is damaged"),
+        ("run/evaluations/000000002000.json", "{", "000000002000.json is damaged"),
+        ("run/config.gin", "train.total_env_steps = (1,\n", "onfiguration"),
+        ("published.csv", "game,encoder,agent\n", "published.csv cannot be read as CSV with the"),
+        ("published.csv", "HEADERbreakout,n,DQN,5,high,0.1,5\n", "high"),
+        ("published.csv", "HEADERbreakout,n,DQN,5.5,1,0.1,5\n", "int"),
+        ("published.csv", "\xff", "published.csv cannot be read as CSV"),
+    ],
 )
-def test_bad_options_are_refused(write_run, capsys, words):
-    with pytest.raises(SystemExit) as stop:
-        curves.main([str(write_run()), *words])
-    assert stop.value.code == 2
-    assert words[0].split("=")[0] in capsys.readouterr().err
+def test_damaged_files_are_named(
+    write_run, published_csv, tmp_path, capsys, file, content, message
+):
+    run = write_run()
+    header = published_csv.read_text().split("\n")[0] + "\n"
+    (tmp_path / file).write_text(content.replace("HEADER", header), encoding="latin-1")
+    words = [str(run), "--published", str(published_csv), "--published_label=a"]
+    assert message in refused(words, capsys)
