@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Sequence
 from typing import Any
 
-from absl import app, flags
+from absl import flags
 
-from dqn_breakout import command_line, errors
-from dqn_breakout.errors import UserError
+from dqn_breakout import command_line
 
 FLAGS = flags.FLAGS
 flags.DEFINE_string(
@@ -34,29 +31,20 @@ flags.DEFINE_multi_string("gin_file", [], "With --random: the game's gin file (b
 flags.DEFINE_multi_string("gin_bindings", [], "With --random: a binding; it wins over files.")
 
 
-def main(arguments: Sequence[str]) -> None:
+def main() -> None:
     """Does what the flags say."""
-    try:
-        if len(arguments) > 1:
-            raise UserError(
-                f"What is {errors.shown(arguments[1])}? Options begin with --; see --help."
-            )
-        from dqn_breakout.evaluation.request import EvaluationRequest
+    from dqn_breakout.evaluation.request import EvaluationRequest
 
-        values: dict[str, Any] = FLAGS.flag_values_dict()
-        request = EvaluationRequest(**{name: values[name] for name in EvaluationRequest.names()})
-        request.check()
-        # TensorFlow takes seconds to import: after the flags were looked at.
-        from dqn_breakout import experiment  # noqa: F401  (registers all that a config may name)
-        from dqn_breakout.evaluation import session
+    values: dict[str, Any] = FLAGS.flag_values_dict()
+    request = EvaluationRequest(**{name: values[name] for name in EvaluationRequest.names()})
+    request.check()
+    # TensorFlow takes seconds to import: after the flags were looked at.
+    from dqn_breakout import config, experiment  # noqa: F401  (registers what a config may name)
+    from dqn_breakout.evaluation import session
 
+    with config.building():
         session.play(request)
-    except UserError as error:
-        print(error.message, file=sys.stderr)
-        sys.exit(UserError.EXIT_CODE)
-    except KeyboardInterrupt:
-        sys.exit(130)
 
 
 if __name__ == "__main__":
-    app.run(main, flags_parser=command_line.parse)
+    command_line.run(main)

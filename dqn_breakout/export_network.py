@@ -12,7 +12,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from dqn_breakout import errors
+from dqn_breakout import command_line
 from dqn_breakout.errors import UserError
 from dqn_breakout.runs import checkpoint_files
 from dqn_breakout.runs.directory import RunDirectory
@@ -50,8 +50,9 @@ def export_network(run_dir: Path, folder: Path) -> Path:
     return written.path
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Exports from the command line; returns the exit code."""
+@command_line.told
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Exports from the command line."""
     parser = argparse.ArgumentParser(
         prog="python -m dqn_breakout.export_network",
         description="Write the newest network of a run into a small folder that eval.py can play.",
@@ -59,19 +60,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("run_dir", type=Path, metavar="RUN_DIR", help="the run to share")
     parser.add_argument("folder", type=Path, metavar="FOLDER", help="where to write it")
     given = parser.parse_args(arguments)
-    try:
-        print(export_network(given.run_dir, given.folder))
-    except UserError as error:
-        print(error.message, file=sys.stderr)
-        return UserError.EXIT_CODE
-    except OSError as error:
-        print(
-            f"{given.folder} cannot be written ({errors.cause(error)}). Make room, or give another "
-            "folder.",
-            file=sys.stderr,
-        )
-        return UserError.EXIT_CODE
-    return 0
+    print(export_network(given.run_dir, given.folder))
 
 
 if __name__ == "__main__":

@@ -1,54 +1,41 @@
-"""Draws a moment of a game: the screen, and beside it what the network thinks of each action."""
+"""Draws a moment of a game: the screen, and beside it what the agent thinks of each action."""
 
 from __future__ import annotations
 
 import collections
-import functools
-from collections.abc import Sequence
 from typing import TypeAlias
 
-import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from dqn_breakout.environments.spec import EnvironmentSpec
 from dqn_breakout.evaluation.shown_game import Choice, ShownStep
 
-_BACKGROUND = (17, 19, 26)
-_CARD = (27, 30, 40)
-_TROUGH = (41, 45, 58)
-_TEXT = (236, 238, 244)
-_MUTED = (140, 146, 163)
-_IDLE = (88, 95, 117)
-_CHOICE_COLOURS = {
+_Colour: TypeAlias = tuple[int, int, int]
+_BACKGROUND: _Colour = (17, 19, 26)
+_TROUGH: _Colour = (41, 45, 58)
+_TEXT: _Colour = (236, 238, 244)
+_MUTED: _Colour = (140, 146, 163)
+_IDLE: _Colour = (88, 95, 117)
+CHOICE_COLOURS: dict[Choice, _Colour] = {
     Choice.BEST: (72, 199, 164),
     Choice.RANDOM: (245, 176, 65),
     Choice.SERVE: (122, 162, 247),
 }
-_CHOICE_LABELS = {
-    Choice.BEST: "best action",
-    Choice.RANDOM: "random",
-    Choice.SERVE: "serve by the rules",
-}
-
-# What the pictures need beside the game's own colours.
-COLOURS = (_BACKGROUND, _TROUGH, _TEXT, _MUTED, _IDLE, *_CHOICE_COLOURS.values())
 
 # How many steps decide the range of the bars, and how many the curve shows.
 _RANGE_STEPS = 60
 _CURVE_STEPS = 150
 
-# Lengths below are in units of a third of a screen pixel, as magnified: at scale 3 one unit is one
-# pixel of the picture.
+# All lengths are in pixels. An Atari screen of 210 lines is shown three times as large.
+_SCREEN_HEIGHT = 630
 _MARGIN = 21
 _PANEL_WIDTH = 330
+# From the upper and the lower edge of the screen to the rows of the action values.
 _HEADER_HEIGHT = 172
 _FOOTER_HEIGHT = 142
-_CURVE_TOP = 112
-_CURVE_BOTTOM = 26
 _LARGEST_ROW = 56
-_SMALLEST_FONT = 8  # in pixels: anything smaller cannot be read
-
-
-_Font: TypeAlias = ImageFont.FreeTypeFont | ImageFont.ImageFont
+_NAME_WIDTH = 110
+_VALUE_WIDTH = 62
 
 
 class Panel:
@@ -58,175 +45,113 @@ class Panel:
         size: Width and height of the pictures in pixels, both even.
     """
 
-    def __init__(
-        self,
-        title: str,
-        subtitle: str,
-        action_names: Sequence[str],
-        screen_shape: tuple[int, ...],
-        env_steps_per_second: float,
-        scale: int,
-    ):
+    def __init__(self, spec: EnvironmentSpec, subtitle: str, screen_shape: tuple[int, ...]):
         """Lays the picture out.
 
         Args:
-            title: First line of the panel.
-            subtitle: Second line, smaller.
-            action_names: Name of each action.
-            screen_shape: Height and width of the emulator's screen, in pixels.
-            env_steps_per_second: The game's own pace, for the clock.
-            scale: How many times the screen is enlarged.
+            spec: The game's name, its actions and its pace.
+            subtitle: Second line of the panel, under the game's name.
+            screen_shape: Height and width of the screen, in pixels.
         """
-        self._action_names = action_names
-        self._env_steps_per_second = env_steps_per_second
-        self._scale = scale
+        self._spec = spec
+        scale = max(1, round(_SCREEN_HEIGHT / screen_shape[0]))
         self._screen_size = (screen_shape[1] * scale, screen_shape[0] * scale)
-        self._left = self._units(2 * _MARGIN) + self._screen_size[0]
-        self._right = self._left + self._units(_PANEL_WIDTH)
-        width = self._right + self._units(_MARGIN)
-        height = self._screen_size[1] + 2 * self._units(_MARGIN)
+        self._left = self._screen_size[0] + 2 * _MARGIN
+        self._right = self._left + _PANEL_WIDTH
+        self._bottom = self._screen_size[1] + _MARGIN
         # H.264 with 4:2:0 colours wants even sides.
+        width, height = self._right + _MARGIN, self._bottom + _MARGIN
         self.size = (width + width % 2, height + height % 2)
-
-        top, bottom = self._top(_HEADER_HEIGHT), self._bottom(_FOOTER_HEIGHT)
-        pitch = min(self._units(_LARGEST_ROW), (bottom - top) // len(action_names))
-        self._rows = [top + place * pitch + pitch // 2 for place in range(len(action_names))]
-        self._bar_thickness = min(round(pitch * 0.6), self._units(27))
-        self._bar_font = _font(min(self._units(16), round(pitch * 0.62)))
-        self._values: collections.deque[np.ndarray] = collections.deque(maxlen=_RANGE_STEPS)
+        room = self._screen_size[1] - _HEADER_HEIGHT - _FOOTER_HEIGHT
+        self._row_height = min(_LARGEST_ROW, room // len(spec.action_names))
+        self._ranges: collections.deque[tuple[float, float]] = collections.deque(
+            maxlen=_RANGE_STEPS
+        )
         self._best_values: collections.deque[float] = collections.deque(maxlen=_CURVE_STEPS)
-        self._still = self._draw_still(title, subtitle)
+        self._still = self._draw_still(subtitle)
 
     def draw(self, step: ShownStep) -> Image.Image:
         """The picture of the game's next step, RGB."""
-        self._values.append(step.action_values)
+        self._ranges.append((float(step.action_values.min()), float(step.action_values.max())))
         self._best_values.append(float(step.action_values.max()))
         picture = self._still.copy()
         screen = Image.fromarray(step.screen).resize(self._screen_size, Image.Resampling.NEAREST)
-        picture.paste(screen, (self._units(_MARGIN), self._units(_MARGIN)))
-        picture.paste(self._draw_shapes(step), (self._left, self._rows[0] - self._bar_thickness))
-        self._write(ImageDraw.Draw(picture), step)
+        picture.paste(screen, (_MARGIN, _MARGIN))
+        pen = ImageDraw.Draw(picture)
+        self._draw_facts(pen, step)
+        self._draw_bars(pen, step)
+        self._draw_curve(pen)
         return picture
 
-    def _units(self, length: float) -> int:
-        return round(length * self._scale / 3)
-
-    def _font(self, size: float) -> _Font:
-        return _font(self._units(size))
-
-    def _top(self, length: float) -> int:
-        """A height measured from the panel's upper edge."""
-        return self._units(_MARGIN + length)
-
-    def _bottom(self, length: float) -> int:
-        """A height measured from the panel's lower edge."""
-        return self._units(_MARGIN) + self._screen_size[1] - self._units(length)
-
-    def _draw_still(self, title: str, subtitle: str) -> Image.Image:
+    def _draw_still(self, subtitle: str) -> Image.Image:
         """What is the same in every picture."""
         picture = Image.new("RGB", self.size, _BACKGROUND)
         pen = ImageDraw.Draw(picture)
-        caption = self._font(13)
-        for y, text, colour, font in (
-            (self._top(0), title, _TEXT, self._font(28)),
-            (self._top(38), subtitle, _MUTED, self._font(15)),
-            (self._top(78), "SCORE", _MUTED, caption),
-            (self._top(152), "ACTION VALUES", _MUTED, caption),
+        curve_seconds = round(_CURVE_STEPS / self._spec.steps_per_second)
+        for y, text, colour, font_size in (
+            (_MARGIN, self._spec.name, _TEXT, 28),
+            (_MARGIN + 38, subtitle, _MUTED, 15),
+            (_MARGIN + 78, "SCORE", _MUTED, 13),
+            (_MARGIN + 152, "ACTION VALUES", _MUTED, 13),
+            (self._bottom - 134, f"BEST VALUE, LAST {curve_seconds} SECONDS", _MUTED, 13),
         ):
-            pen.text((self._left, y), text, colour, font, anchor="lt")
-        x, y = self._left, self._bottom(7)
-        side = self._units(10)
-        for choice, colour in _CHOICE_COLOURS.items():
-            label = _CHOICE_LABELS[choice]
-            pen.rectangle((x, y - side // 2, x + side, y + side // 2), colour)
-            pen.text((x + self._units(16), y), label, _MUTED, caption, anchor="lm")
-            x += self._units(34) + round(pen.textlength(label, caption))
+            pen.text((self._left, y), text, colour, _font(font_size), anchor="lt")
+        x, y = self._left, self._bottom - 7
+        for choice, colour in CHOICE_COLOURS.items():
+            pen.rectangle((x, y - 5, x + 10, y + 5), colour)
+            pen.text((x + 16, y), choice.value, _MUTED, _font(13), anchor="lm")
+            x += 34 + round(pen.textlength(choice.value, _font(13)))
         return picture
 
-    def _draw_shapes(self, step: ShownStep) -> Image.Image:
-        """Bars and curve, drawn twice as large and halved, which smooths their edges."""
-        top = self._rows[0] - self._bar_thickness
-        size = (self._right - self._left, self._bottom(_CURVE_BOTTOM) - top + 1)
-        shapes = Image.new("RGB", (2 * size[0], 2 * size[1]), _BACKGROUND)
-        pen = ImageDraw.Draw(shapes)
-        self._draw_bars(pen, step, top)
-        curve_top = self._bottom(_CURVE_TOP) - top
-        self._draw_curve(pen, (0, 2 * curve_top, 2 * size[0] - 1, 2 * size[1] - 1))
-        return shapes.reduce(2)
-
-    def _draw_bars(self, pen: ImageDraw.ImageDraw, step: ShownStep, top: int) -> None:
-        recent = np.stack(self._values)
-        low, high = float(recent.min()), float(recent.max())
-        widest = max(pen.textlength(name, self._bar_font) for name in self._action_names)
-        left = 2 * (round(widest) + self._units(12))
-        right = 2 * (self._right - self._left - self._units(62))
-        half = self._bar_thickness
-        radius = half // 2
-        for place, value in enumerate(step.action_values.tolist()):
-            y = 2 * (self._rows[place] - top)
-            pen.rounded_rectangle((left, y - half, right, y + half), radius, _TROUGH)
-            share = (value - low) / (high - low) if high > low else 1.0
-            end = left + max(2 * radius, round(share * (right - left)))
-            colour = self._colour(step, place) or _IDLE
-            pen.rounded_rectangle((left, y - half, end, y + half), radius, colour)
-
-    def _draw_curve(self, pen: ImageDraw.ImageDraw, box: tuple[int, int, int, int]) -> None:
-        pen.rounded_rectangle(box, 2 * self._units(6), _CARD)
-        low, high = min(self._best_values), max(self._best_values)
-        spread = high - low or 1.0
-        inset = 2 * self._units(8)
-        left, top, right, bottom = box[0] + inset, box[1] + inset, box[2] - inset, box[3] - inset
-        across = (right - left) / (_CURVE_STEPS - 1)
-        start = right - across * (len(self._best_values) - 1)
-        points = [
-            (start + across * place, bottom - (value - low) / spread * (bottom - top))
-            for place, value in enumerate(self._best_values)
-        ]
-        colour = _CHOICE_COLOURS[Choice.BEST]
-        if len(points) > 1:
-            pen.line(points, colour, max(2, 2 * self._units(2)), joint="curve")
-        dot = 2 * self._units(4)
-        x, y = points[-1]
-        pen.ellipse((x - dot, y - dot, x + dot, y + dot), colour)
-
-    def _write(self, pen: ImageDraw.ImageDraw, step: ShownStep) -> None:
-        """Writes what changes, and what stands over the shapes."""
-        span = round(_CURVE_STEPS / self._env_steps_per_second)
-        at = (self._left, self._bottom(_FOOTER_HEIGHT - 8))
-        caption = f"BEST VALUE, LAST {span} SECONDS"
-        pen.text(at, caption, _MUTED, self._font(13), anchor="lt")
+    def _draw_facts(self, pen: ImageDraw.ImageDraw, step: ShownStep) -> None:
+        """The score, and at the right edge steps, clock and lives."""
         score = f"{step.score:,.0f}"
-        pen.text((self._left, self._top(98)), score, _TEXT, self._font(44), anchor="lt")
-        minutes, seconds = divmod(int(step.env_steps / self._env_steps_per_second), 60)
-        lines = [f"step {step.env_steps:,}", f"{minutes}:{seconds:02d}"]
+        pen.text((self._left, _MARGIN + 98), score, _TEXT, _font(44), anchor="lt")
+        minutes, seconds = divmod(int(step.env_steps / self._spec.steps_per_second), 60)
+        state = f"{step.lives} {'life' if step.lives == 1 else 'lives'}" if step.lives else ""
         if step.action is None:
-            lines.append("time is up" if step.truncated else "game over")
-        elif step.lives:
-            lines.append(f"{step.lives} {'life' if step.lives == 1 else 'lives'}")
-        for place, line in enumerate(lines):
-            at = (self._right, self._top(78 + 21 * place))
-            pen.text(at, line, _TEXT if place == 2 else _MUTED, self._font(16), anchor="rt")
-        for place, name in enumerate(self._action_names):
-            y = self._rows[place]
-            colour = self._colour(step, place) or _MUTED
-            value = _value(float(step.action_values[place]))
-            pen.text((self._left, y), name, colour, self._bar_font, anchor="lm")
-            pen.text((self._right, y), value, colour, self._bar_font, anchor="rm")
+            state = "time is up" if step.truncated else "game over"
+        lines = ((f"step {step.env_steps:,}", _MUTED), (f"{minutes}:{seconds:02d}", _MUTED))
+        for place, (line, colour) in enumerate((*lines, (state, _TEXT))):
+            at = (self._right, _MARGIN + 78 + 21 * place)
+            pen.text(at, line, colour, _font(16), anchor="rt")
 
-    def _colour(self, step: ShownStep, place: int) -> tuple[int, int, int] | None:
-        """The colour of the action that was taken; None for the others."""
-        if step.choice is None or place != step.action:
-            return None
-        return _CHOICE_COLOURS[step.choice]
+    def _draw_bars(self, pen: ImageDraw.ImageDraw, step: ShownStep) -> None:
+        """A row for each action: its name, a bar, its value; the one that was taken stands out."""
+        low = min(least for least, _ in self._ranges)
+        high = max(most for _, most in self._ranges)
+        left, right = self._left + _NAME_WIDTH, self._right - _VALUE_WIDTH
+        font = _font(min(16, round(self._row_height * 0.62)))
+        half = min(13, round(self._row_height * 0.3))
+        for place, name in enumerate(self._spec.action_names):
+            y = _MARGIN + _HEADER_HEIGHT + place * self._row_height + self._row_height // 2
+            value = float(step.action_values[place])
+            taken = CHOICE_COLOURS[step.choice] if step.choice and place == step.action else None
+            share = (value - low) / (high - low) if high > low else 1.0
+            end = left + max(4, round(share * (right - left)))
+            pen.rounded_rectangle((left, y - half, right, y + half), half // 2, _TROUGH)
+            pen.rounded_rectangle((left, y - half, end, y + half), half // 2, taken or _IDLE)
+            pen.text((self._left, y), name, taken or _MUTED, font, anchor="lm")
+            # Neighbours often differ in the third decimal.
+            digits = f"{value:.{3 if abs(value) < 10 else 1 if abs(value) < 1000 else 0}f}"
+            pen.text((self._right, y), digits, taken or _MUTED, font, anchor="rm")
+
+    def _draw_curve(self, pen: ImageDraw.ImageDraw) -> None:
+        """The best value of recent steps, the newest at the right, over the range they span."""
+        left, right = self._left + 8, self._right - 8
+        top, bottom = self._bottom - 104, self._bottom - 34
+        pen.rounded_rectangle((left - 8, top - 8, right + 8, bottom + 8), 6, _TROUGH)
+        low, high = min(self._best_values), max(self._best_values)
+        up = (bottom - top) / ((high - low) or 1.0)
+        across = (right - left) / (_CURVE_STEPS - 1)
+        points = [
+            (right - across * age, bottom - (value - low) * up)
+            for age, value in enumerate(reversed(self._best_values))
+        ]
+        pen.line(points, CHOICE_COLOURS[Choice.BEST], 2, joint="curve")
+        pen.circle(points[0], 4, CHOICE_COLOURS[Choice.BEST])
 
 
-@functools.cache
-def _font(pixels: int) -> _Font:
-    """Pillow's own font, so that pictures are the same everywhere."""
-    return ImageFont.load_default(max(_SMALLEST_FONT, pixels))
-
-
-def _value(value: float) -> str:
-    """An action value in about six characters; neighbours often differ in the third decimal."""
-    decimals = 3 if abs(value) < 10 else 1 if abs(value) < 1000 else 0
-    return f"{value:.{decimals}f}"
+def _font(pixels: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+    """Pillow's own font, so that pictures are the same everywhere; 8 pixels can still be read."""
+    return ImageFont.load_default(max(8, pixels))

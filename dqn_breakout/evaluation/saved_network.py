@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 import os
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+import tensorflow as tf
 
-from dqn_breakout import config, errors
+from dqn_breakout import config
 from dqn_breakout.environments.builder import create_environment
 from dqn_breakout.errors import UserError
 from dqn_breakout.evaluation.request import checkpoints_of
@@ -21,16 +20,18 @@ from dqn_breakout.runs.directory import RunDirectory
 
 @dataclasses.dataclass(frozen=True)
 class SavedNetwork:
-    """A network as a checkpoint holds it.
+    """An agent with its network as a checkpoint holds it.
 
     Attributes:
-        q_network: The Q-network, with the checkpoint's weights.
+        agent: Plays by that network; see `evaluate.Agent`.
+        q_network: The network.
         checkpoint: Name of the checkpoint's folder.
         env_steps: Environment steps that the run had taken.
         train_steps: Train steps that the network had taken; None where the checkpoint has no count.
         damage: What was wrong with newer checkpoints, a sentence each.
     """
 
+    agent: Any
     q_network: Any
     checkpoint: str
     env_steps: int
@@ -55,19 +56,30 @@ def load_network(checkpoint_dir: str | os.PathLike[str]) -> SavedNetwork:
     config.parse([str(run.config_gin)], includes=False)
     with config.building():
         environment = create_environment(0, "evaluation", num_environments=1)
-        try:
-            create = config.value("build.q_network")
-            q_network = create(environment.observation_spec(), environment.action_spec(), 0)
-        finally:
-            environment.close()
-    expected_bytes = sum(math.prod(each.shape) * each.dtype.size for each in q_network.variables)
+        specs = environment.time_step_spec(), environment.action_spec()
+        environment.close()
+        agent = config.value("build.agent")(*specs, lambda: tf.constant(0, tf.int64), 0)
     checkpoint, arrays, damage = checkpoint_files.newest_arrays(
-        checkpoints_of(checkpoint_dir), "network", checkpoint_files.limit_bytes(expected_bytes)
+        checkpoints_of(checkpoint_dir), "network"
     )
-    _assign(q_network.variables, arrays, checkpoint.path, run)
+    variables = agent.network_variables()
+    here = _kinds({name: variable.numpy() for name, variable in variables.items()})
+    there = _kinds(arrays)
+    for name in sorted(here.keys() | there.keys()):
+        saved, needed = there.get(name, "missing"), here.get(name, "missing")
+        if saved != needed:
+            spec = environment.pyenv.spec
+            raise UserError(
+                f"The checkpoint {checkpoint.path} holds another network: its variable {name} is "
+                f"{saved}, and {needed} by {run.config_gin} with {spec.name}'s "
+                f"{len(spec.action_names)} actions. Put back the config.gin that belongs to it."
+            )
+    for name, variable in variables.items():
+        variable.assign(arrays[name])
     counters = checkpoint.counters
     return SavedNetwork(
-        q_network,
+        agent,
+        agent.q_network,
         checkpoint.path.name,
         counters["env_steps"],
         counters.get("train_steps"),
@@ -75,42 +87,6 @@ def load_network(checkpoint_dir: str | os.PathLike[str]) -> SavedNetwork:
     )
 
 
-def _assign(
-    variables: Sequence[Any],
-    arrays: Mapping[str, np.ndarray],
-    checkpoint: Path,
-    run: RunDirectory,
-) -> None:
-    """Gives a network a checkpoint's weights, or says why they are another network's."""
-    saved = [arrays[name] for name in sorted(arrays)]
-    there = [tuple(array.shape) for array in saved]
-    here = [tuple(variable.shape) for variable in variables]
-    if there != here:
-        raise UserError(
-            f"The checkpoint {checkpoint} does not fit {run.config_gin}: "
-            f"{_difference(there, here)} Put back the config.gin that belongs to the checkpoint."
-        )
-    for name, array, variable in zip(sorted(arrays), saved, variables, strict=True):
-        if array.dtype != variable.dtype.as_numpy_dtype or not np.isfinite(array).all():
-            raise UserError(
-                f"The checkpoint {checkpoint} cannot be played: its array {errors.shown(name)} "
-                f"does not hold finite {variable.dtype.name} numbers."
-            )
-    for array, variable in zip(saved, variables, strict=True):
-        variable.assign(array)
-
-
-def _difference(there: list[tuple[int, ...]], here: list[tuple[int, ...]]) -> str:
-    """Says in what two networks differ; the last two variables are the output layer's."""
-    if len(there) != len(here):
-        return f"its network has {len(there)} variables, the configured one has {len(here)}."
-    differing = [place for place, shape in enumerate(there) if shape != here[place]]
-    output = len(here) - 1
-    if set(differing) == {output - 1, output} and there[output] and here[output]:
-        game = config.value("create_environment.game")
-        return f"its network has {there[output][0]} actions, {game} has {here[output][0]}."
-    place = differing[0]
-    return (
-        f"variable {place} of its network has shape {there[place]}, that of the configured one "
-        f"{here[place]}."
-    )
+def _kinds(arrays: Mapping[str, np.ndarray]) -> dict[str, str]:
+    """Type and shape of each array, in words."""
+    return {name: f"{array.dtype} {array.shape}" for name, array in arrays.items()}

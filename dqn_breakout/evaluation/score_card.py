@@ -2,93 +2,86 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping
 from typing import Any
 
 _RETURNS_IN_A_LINE = 15
+_LABEL_WIDTH = 18
 
 
 def as_text(result: Mapping[str, Any]) -> str:
     """The result of an evaluation as lines of text.
 
     Args:
-        result: What `evaluate.evaluate_network` or `evaluate_random_player` returned; with
-            `env_steps` and `train_steps` where a checkpoint was played.
+        result: What `evaluate.evaluate_agent` returned; with `env_steps` and `train_steps` where a
+            checkpoint was played.
     """
-    protocol = result["protocol"]
     player = "a random player" if result["player"] == "random" else "a trained network"
-    rows = [("mean", _number(result["mean"]))]
-    if result["ci95"] is not None:
-        low, high = result["ci95"]
-        rows += [
-            ("95 % interval", f"{_number(low)} to {_number(high)} (of the mean, Student's t)"),
-            ("deviation", _number(result["std"])),
-        ]
-    rows += [
-        ("median", _number(result["median"])),
-        ("range", f"{_number(min(result['returns']))} to {_number(max(result['returns']))}"),
-        ("human-normalised", _human(result)),
-        ("game length", _lengths(result)),
-    ]
-    if "env_steps" in result:
-        trained = f"{result['env_steps']:,} environment steps"
-        if result["train_steps"] is not None:
-            trained += f", {result['train_steps']:,} train steps"
-        rows += [("trained for", trained)]
-    if "weights_sha256" in result:
-        rows += [("weights", f"sha256 {result['weights_sha256'][:16]}...")]
     games = f"{result['games']} full game{'s' if result['games'] > 1 else ''}"
-    lines = [
-        f"{result['game']}: {games} by {player}, protocol {protocol['name']}, "
-        f"seed {result['seed']}",
-        f"  {_rules(protocol)}",
-        "",
-        *(f"  {name:<17} {value}" for name, value in rows),
-        "",
-        *_returns(result["returns"]),
-    ]
-    return "\n".join(lines)
+    name, seed = result["protocol"]["name"], result["seed"]
+    rows = [*_facts(result), ("", ""), *_returns(result["returns"])]
+    return "\n".join(
+        [
+            f"{result['game']}: {games} by {player}, protocol {name}, seed {seed}",
+            f"  {_rules(result['protocol'])}",
+            "",
+            *(f"  {label:{_LABEL_WIDTH}}{value}".rstrip() for label, value in rows),
+        ]
+    )
 
 
 def _rules(protocol: Mapping[str, Any]) -> str:
-    noops = f"up to {protocol['noop_max']} no-ops" if protocol["noop_max"] else "no no-ops"
-    sticky = protocol["sticky_action_probability"]
-    return (
-        f"epsilon {protocol['epsilon']:g}, {noops}, "
-        f"{f'sticky actions {sticky:g}' if sticky else 'no sticky actions'}, "
-        f"at most {protocol['max_episode_steps']:,} steps of {protocol['frame_skip']} frames, "
-        "unclipped scores"
-    )
+    words = [f"epsilon {protocol['epsilon']:g}"]
+    if "noop_max" in protocol:
+        noops = protocol["noop_max"]
+        words.append(f"up to {noops} no-ops" if noops else "no no-ops")
+    if "sticky_action_probability" in protocol:
+        sticky = protocol["sticky_action_probability"]
+        words.append(f"sticky actions {sticky:g}" if sticky else "no sticky actions")
+    limit, frames = protocol["max_episode_steps"], protocol["frame_skip"]
+    return ", ".join([*words, f"at most {limit:,} steps of {frames} frames", "unclipped scores"])
 
 
-def _human(result: Mapping[str, Any]) -> str:
-    if result["human_normalised"] is None:
-        return "no published human score"
-    random_score, human_score = result["random_and_human_scores"]
-    return (
-        f"{result['human_normalised']:.1%} (0 % is a random player's {random_score:g}, "
-        f"100 % a human's {human_score:g})"
-    )
-
-
-def _lengths(result: Mapping[str, Any]) -> str:
-    lengths = result["lengths_env_steps"]
-    text = f"{sum(lengths) / len(lengths):,.0f} environment steps on average"
+def _facts(result: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Label and value of each row, but for the scores."""
+    returns, lengths = result["returns"], result["lengths_env_steps"]
+    interval, deviation, human = "", "", "no published human score"
+    if result["ci95"] is not None:
+        low, high = result["ci95"]
+        interval = f"{low:,.2f} to {high:,.2f} (of the mean, Student's t)"
+        deviation = f"{result['std']:,.2f}"
+    if result["human_normalised"] is not None:
+        random_score, human_score = result["random_and_human_scores"]
+        human = (
+            f"{result['human_normalised']:.1%} (0 % is a random player's {random_score:g}, "
+            f"100 % a human's {human_score:g})"
+        )
+    length = f"{sum(lengths) / len(lengths):,.0f} environment steps on average"
     if result["games_cut_off"]:
-        text += f"; {result['games_cut_off']} cut off at the limit"
-    return text
-
-
-def _returns(returns: list[float]) -> list[str]:
-    texts = [f"{each:g}" for each in returns]
-    width = max(map(len, texts))
-    starts = range(0, len(texts), _RETURNS_IN_A_LINE)
-    rows = [texts[start : start + _RETURNS_IN_A_LINE] for start in starts]
-    return [
-        f"  {'returns' if place == 0 else '':<17} {' '.join(text.rjust(width) for text in row)}"
-        for place, row in enumerate(rows)
+        length += f"; {result['games_cut_off']} cut off at the limit"
+    trained = f"{result['env_steps']:,} environment steps" if "env_steps" in result else ""
+    if result.get("train_steps") is not None:
+        trained += f", {result['train_steps']:,} train steps"
+    weights = f"sha256 {result['weights_sha256'][:16]}..." if "weights_sha256" in result else ""
+    facts = [
+        ("mean", f"{result['mean']:,.2f}"),
+        ("95 % interval", interval),
+        ("deviation", deviation),
+        ("median", f"{result['median']:,.2f}"),
+        ("range", f"{min(returns):,.2f} to {max(returns):,.2f}"),
+        ("human-normalised", human),
+        ("game length", length),
+        ("trained for", trained),
+        ("weights", weights),
     ]
+    return [(label, value) for label, value in facts if value]
 
 
-def _number(value: float) -> str:
-    return f"{value:,.2f}"
+def _returns(returns: list[float]) -> list[tuple[str, str]]:
+    """All scores, in columns."""
+    texts = [f"{each:g}" for each in returns]
+    cells = [text.rjust(max(map(len, texts))) for text in texts]
+    starts = range(0, len(cells), _RETURNS_IN_A_LINE)
+    lines = [" ".join(cells[start : start + _RETURNS_IN_A_LINE]) for start in starts]
+    return list(itertools.zip_longest(["returns"], lines, fillvalue=""))

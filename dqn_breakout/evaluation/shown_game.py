@@ -1,41 +1,43 @@
-"""One evaluation game step by step, with what the network thought: for videos and windows."""
+"""One evaluation game step by step, with what the agent thought: for videos and windows."""
 
 from __future__ import annotations
 
+import contextlib
 import enum
+import time
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
+from tf_agents.environments.tf_py_environment import TFPyEnvironment
 from tf_agents.trajectories import time_step as ts
 
-from dqn_breakout.agents.exploration import EpsilonGreedyPolicy
-from dqn_breakout.environments.python_games import python_games
-from dqn_breakout.evaluation.evaluate import create_evaluation_environment
+from dqn_breakout.environments.builder import create_environment
+from dqn_breakout.environments.python_games import PythonGames
+from dqn_breakout.evaluation.evaluate import EXPLORATION_STREAM, Agent, epsilon_of
 from dqn_breakout.evaluation.protocols import EvaluationProtocol
 
 
 class Choice(enum.Enum):
-    """Why an action was taken."""
+    """Why an action was taken, in the words of the video."""
 
-    BEST = "best"  # It has the highest value.
+    BEST = "best action"
     RANDOM = "random"  # Exploration, where it fell on another action than the best.
-    SERVE = "serve"  # The environment pressed FIRE, whatever the agent wanted.
+    SERVE = "serve by the rules"  # The environment pressed it, whatever the agent wanted.
 
 
 class ShownStep(NamedTuple):
     """A moment of the game and the action taken then.
 
     Attributes:
-        screen: The emulator's picture before the action, RGB uint8 `(height, width, 3)`; of no
-            size where the game is shown in a window instead.
+        screen: Before the action, RGB uint8 `(height, width, 3)`; nothing in a window's game.
         action_values: float32 `(actions,)`.
         action: What was pressed; None in the moment after the game's end.
         choice: Why; None in the moment after the game's end.
         score: Unclipped return so far.
         env_steps: Environment steps so far.
-        lives: Lives left.
+        lives: Lives left; 0 in games that have none.
         truncated: Whether the step limit has just cut the game off.
     """
 
@@ -46,96 +48,71 @@ class ShownStep(NamedTuple):
     score: float
     env_steps: int
     lives: int
-    truncated: bool = False
+    truncated: bool
 
 
-class ShownGame:
-    """A full game under a protocol, played once by iterating over it.
+@contextlib.contextmanager
+def shown_environment(
+    protocol: EvaluationProtocol, seed: int, render_mode: str
+) -> Iterator[TFPyEnvironment]:
+    """One game that can be seen: "rgb_array" for screens, "human" for a window.
 
-    It is the first game that `evaluate_network` plays with the same seed in one environment, where
-    the configuration has it played by `@python_games`.
-
-    Attributes:
-        action_names: Names of the actions, such as `("NOOP", "FIRE", "RIGHT", "LEFT")`.
-        score: Unclipped return at the moment that was given last.
-        env_steps: Environment steps taken by then.
-        over: Whether that moment is the game's end.
+    Raises:
+        UserError: The game does not start, or no window can be opened.
     """
-
-    def __init__(
-        self, q_network: Any, protocol: EvaluationProtocol, seed: int, render_mode: str
-    ) -> None:
-        """Starts the emulator.
-
-        Args:
-            q_network: Gives action values, float32 `(B, actions)`.
-            protocol: The rules.
-            seed: Of the game and the random actions.
-            render_mode: "rgb_array" for screens, "human" for a window.
-
-        Raises:
-            UserError: A value is out of range, or no window can be opened.
-        """
-        self._environment = create_evaluation_environment(
-            protocol, seed, "evaluation", 1, games=python_games, render_mode=render_mode
-        )
-        self.score = 0.0
-        self.env_steps = 0
-        self.over = False
-        self._shows_screens = render_mode == "rgb_array"
-        self.action_names: tuple[str, ...] = self._rules.games.action_meanings
-        policy = EpsilonGreedyPolicy(
-            self._environment.time_step_spec(),
-            self._environment.action_spec(),
-            q_network,
-            lambda: tf.constant(protocol.epsilon, tf.float32),
-            seed,
-            "evaluation/exploration",
-        )
-
-        @tf.function(autograph=False)
-        def act(time_step: ts.TimeStep) -> tuple[tf.Tensor, tf.Tensor]:
-            action_values, _ = q_network(time_step.observation, step_type=time_step.step_type)
-            return action_values[0], policy.action(time_step).action
-
-        self._act = act
-
-    def __iter__(self) -> Iterator[ShownStep]:
-        time_step = self._environment.reset()
-        while not self.over:
-            moment = self._moment()
-            values, action = self._act(time_step)
-            time_step = self._environment.step(action)
-            pressed = int(self._rules.get_state()["actions"][-1])
-            yield moment._replace(
-                action_values=values.numpy(),
-                action=pressed,
-                choice=_choice(int(action[0]), pressed, int(tf.argmax(values))),
-            )
-            self.score += float(time_step.reward[0])
-            self.env_steps += 1
-            self.over = bool(time_step.is_last()[0])
-        values, _ = self._act(time_step)
-        yield self._moment()._replace(
-            action_values=values.numpy(), truncated=bool(time_step.discount[0] != 0)
-        )
-
-    def close(self) -> None:
-        """Stops the emulator and closes its window."""
-        self._environment.close()
-
-    @property
-    def _rules(self) -> Any:
-        return self._environment.pyenv.wrapped_env()
-
-    def _moment(self) -> ShownStep:
-        screen = self._rules.render() if self._shows_screens else np.zeros((0, 0, 3), np.uint8)
-        lives = int(self._rules.get_info()["lives"][0])
-        nothing = np.zeros(0, np.float32)
-        return ShownStep(screen, nothing, None, None, self.score, self.env_steps, lives)
+    seen = {"num_environments": 1, "games": PythonGames, "render_mode": render_mode}
+    environment = create_environment(seed, "evaluation", **seen, **protocol.rules)
+    try:
+        yield environment
+    finally:
+        environment.close()
 
 
-def _choice(wanted: int, pressed: int, best: int) -> Choice:
-    if pressed != wanted:
-        return Choice.SERVE
-    return Choice.BEST if wanted == best else Choice.RANDOM
+def shown_game(
+    environment: TFPyEnvironment, agent: Agent, protocol: EvaluationProtocol, seed: int
+) -> Iterator[ShownStep]:
+    """Plays a full game: the moment before each action, and the one after the end.
+
+    The first game that `evaluate_agent` plays with that seed in one environment of `@python_games`.
+    """
+    games = environment.pyenv
+    policy = agent.evaluation_policy(epsilon_of(agent, protocol), seed, EXPLORATION_STREAM)
+
+    @tf.function(autograph=False)
+    def act(time_step: ts.TimeStep) -> tuple[tf.Tensor, tf.Tensor]:
+        return agent.action_values(time_step.observation)[0], policy.action(time_step).action
+
+    time_step = games.reset()
+    score, env_steps = 0.0, 0
+    while True:
+        screen, lives = games.render(), int(games.get_info().get("lives", [0])[0])
+        values, wanted = (each.numpy() for each in act(time_step))
+        if time_step.is_last()[0]:
+            break
+        time_step = games.step(wanted)
+        # The rules may have pressed another.
+        pressed = int(games.get_info().get("actions", wanted)[0])
+        choice = Choice.BEST if pressed == values.argmax() else Choice.RANDOM
+        if pressed != wanted[0]:
+            choice = Choice.SERVE
+        yield ShownStep(screen, values, pressed, choice, score, env_steps, lives, False)
+        score += float(time_step.reward[0])
+        env_steps += 1
+    truncated = bool(time_step.discount[0] != 0)
+    yield ShownStep(screen, values, None, None, score, env_steps, lives, truncated)
+
+
+def watch_game(agent: Agent, protocol: EvaluationProtocol, seed: int) -> ShownStep:
+    """Plays a full game in a window at its own pace; gives the moment after its end.
+
+    Raises:
+        UserError: The game does not start.
+    """
+    due = time.monotonic()
+    with shown_environment(protocol, seed, "human") as environment:
+        for step in shown_game(environment, agent, protocol, seed):
+            last = step
+            # A late step is not made up for: the game slows down, it never jumps.
+            due = max(due + 1 / environment.pyenv.spec.steps_per_second, time.monotonic())
+            time.sleep(max(0.0, due - time.monotonic()))
+    return last

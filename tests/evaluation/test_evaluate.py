@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import dataclasses
 import gc
 import json
 import weakref
@@ -16,13 +15,12 @@ from dqn_breakout import config, experiment  # noqa: F401
 from dqn_breakout.agents.exploration import RandomPolicy
 from dqn_breakout.errors import UserError
 from dqn_breakout.evaluation import evaluate, protocols
-from dqn_breakout.networks.fingerprint import weights_sha256
-from dqn_breakout.networks.nature_cnn import create_q_network
-from tests.evaluation.conftest import CONFIG
+from dqn_breakout.networks.weights import weights_sha256
+from tests.evaluation.conftest import ENVIRONMENT, FakeAgent, rules
 from tests.scripted_games import Move, Script, ScriptedGames, scripted_environment
 
 RIGHT = 2
-NATURE = protocols.PROTOCOLS["nature"]
+FOR_RIGHT = [0.0, 0.0, 1.0, 0.0]
 
 
 class Stopped(Exception):
@@ -34,44 +32,29 @@ def game_of(length: int, score: float, end: str = "terminated") -> Script:
     return Script(3, [*[Move(0, 3)] * (length - 1), Move(score, 0, end)])
 
 
-def play(environment: TFPyEnvironment, games: int, **arguments: Any) -> evaluate.GameScores:
+def play(environment: TFPyEnvironment, games: int, **arguments: Any) -> list[evaluate.Game]:
     policy = RandomPolicy(environment.time_step_spec(), environment.action_spec(), 0, "test")
     return evaluate.play_games(environment, policy, games, **arguments)
 
 
-def test_a_score_is_the_full_game_unclipped():
+@pytest.mark.parametrize("terminal_on_life_loss", [True, False])
+def test_a_score_is_the_full_game_unclipped(terminal_on_life_loss: bool):
     # Three lives, each with its rewards; points lost count too.
-    script = Script(
-        3,
-        [
-            Move(7, 3),
-            Move(4, 3),
-            Move(0, 2),
-            Move(7, 2),
-            Move(-2, 1),
-            Move(0, 1),
-            Move(1, 0, "terminated"),
-        ],
-    )
-    for terminal_on_life_loss in (True, False):
-        environment = scripted_environment(
-            ScriptedGames([[script]]), terminal_on_life_loss=terminal_on_life_loss
-        )
-        played = play(environment, 2)
-        assert played.returns.tolist() == [17, 17]
-        assert played.lengths.tolist() == [7, 7]
-        assert played.truncated.tolist() == [False, False]
+    moves = [Move(7, 3), Move(4, 3), Move(0, 2), Move(7, 2), Move(-2, 1), Move(0, 1)]
+    games = ScriptedGames([[Script(3, [*moves, Move(1, 0, "terminated")])]])
+    environment = scripted_environment(games, terminal_on_life_loss=terminal_on_life_loss)
+    assert play(environment, 2) == [(17, 7, False), (17, 7, False)]
 
 
 def test_short_games_are_not_favoured():
     # The first four games to end are all of the first place: 1 point each, instead of 51.
     games = ScriptedGames([[game_of(2, 1)], [game_of(100, 101)]])
     played = play(scripted_environment(games), 4)
-    assert played.returns.tolist() == [1, 101, 1, 101]
-    assert played.lengths.tolist() == [2, 100, 2, 100]
+    assert [game.score for game in played] == [1, 101, 1, 101]
+    assert [game.env_steps for game in played] == [2, 100, 2, 100]
 
 
-def test_each_place_plays_its_own_share():
+def test_each_place_plays_its_own_share_and_a_second_call_starts_new_games():
     games = ScriptedGames(
         [
             [game_of(3, 10), game_of(5, 11), game_of(1, 12)],
@@ -79,52 +62,18 @@ def test_each_place_plays_its_own_share():
             [game_of(9, 30), game_of(1, 31)],
         ]
     )
-    played = play(scripted_environment(games), 7)
-    assert played.returns.tolist() == [10, 20, 30, 11, 21, 31, 12]
-    assert played.lengths.tolist() == [3, 1, 9, 5, 2, 1, 1]
+    environment = scripted_environment(games)
+    for _ in range(2):
+        heard: list[int] = []
+        played = play(environment, 7, progress=heard.append)
+        assert [game.score for game in played] == [10, 20, 30, 11, 21, 31, 12]
+        assert [game.env_steps for game in played] == [3, 1, 9, 5, 2, 1, 1]
+        assert heard == [1, 2, 3, 4, 5, 6, 7]
 
 
 def test_games_cut_off_count_as_they_stand():
     games = ScriptedGames([[game_of(4, 6, "truncated"), game_of(2, 3)]])
-    played = play(scripted_environment(games), 2)
-    assert played.returns.tolist() == [6, 3]
-    assert played.truncated.tolist() == [True, False]
-
-
-def test_a_second_call_starts_new_games():
-    environment = scripted_environment(ScriptedGames([[game_of(10, 5)], [game_of(4, 2)]]))
-    assert play(environment, 3).returns.tolist() == [5, 2, 5]
-    assert play(environment, 3).returns.tolist() == [5, 2, 5]
-
-
-def test_progress_counts_up_to_the_last_game():
-    heard: list[int] = []
-    play(
-        scripted_environment(ScriptedGames([[game_of(3, 1)], [game_of(7, 1)]])),
-        5,
-        progress=heard.append,
-    )
-    assert heard == sorted(set(heard))
-    assert heard[-1] == 5
-
-
-def test_what_is_called_after_every_step_can_end_the_games():
-    steps = 0
-
-    def stop_at_three() -> None:
-        nonlocal steps
-        steps += 1
-        if steps == 3:
-            raise Stopped
-
-    environment = scripted_environment(ScriptedGames([[game_of(4, 6)]]))
-    with pytest.raises(Stopped):
-        play(environment, 2, each_step=stop_at_three)
-    assert steps == 3
-    # Two games of four steps, and the step that starts the second.
-    steps = 10
-    play(environment, 2, each_step=stop_at_three)
-    assert steps - 10 == 9
+    assert play(scripted_environment(games), 2) == [(6, 4, True), (3, 2, False)]
 
 
 class ClosingGames(ScriptedGames):
@@ -139,7 +88,7 @@ PLAYED: list[ClosingGames] = []
 
 @gin.configurable
 def games_to_evaluate(*, batch_size: int, **arguments: Any) -> ClosingGames:
-    """Scripted games by way of gin; what they are asked for is kept."""
+    """Scripted games by way of gin; they are kept."""
     del arguments
     PLAYED.append(ClosingGames([[game_of(40, 3)]] * batch_size))
     return PLAYED[-1]
@@ -148,117 +97,120 @@ def games_to_evaluate(*, batch_size: int, **arguments: Any) -> ClosingGames:
 @pytest.fixture
 def scripted_config() -> None:
     config.parse(
-        [],
-        [
-            *CONFIG.strip().splitlines(),
-            "create_environment.games = @games_to_evaluate",
-            "create_q_network.conv_layers = ()",
-        ],
+        [], [*ENVIRONMENT.split("\n")[1:-1], "create_environment.games = @games_to_evaluate"]
     )
     PLAYED.clear()
 
 
-def network_for_right() -> Any:
-    """A network whose best action is RIGHT whatever it sees."""
-    environment = evaluate.create_evaluation_environment(NATURE, 0, "evaluation", 1)
-    network = create_q_network(environment.observation_spec(), environment.action_spec(), 0)
-    kernel, bias = network.variables[-2:]
-    kernel.assign(np.zeros(kernel.shape))
-    bias.assign([0, 0, 1, 0])
-    return network
+def actions_of(agent: FakeAgent | None, epsilon: float | None) -> np.ndarray:
+    """What is chosen in ten games."""
+    evaluate.evaluate_agent(agent, rules(epsilon=epsilon), 10, seed=0, num_environments=5)
+    # The first step of a game is the rules' FIRE, and one more step starts the next game.
+    return np.stack(PLAYED[-1].actions)[1:40]
 
 
+@pytest.mark.parametrize(("epsilon", "used"), [(0.0, 0.0), (0.25, 0.25), (None, 0.5)])
 @pytest.mark.usefixtures("scripted_config")
-def test_epsilon_is_the_protocols():
-    network = network_for_right()
-
-    def share_of_right(epsilon: float) -> float:
-        protocol = dataclasses.replace(NATURE, epsilon=epsilon)
-        evaluate.evaluate_network(network, protocol, 10, seed=0, num_environments=5)
-        # The first step of a game is the rules' FIRE, and one more step starts the next game.
-        actions = np.stack(PLAYED[-1].actions)[1:40]
-        return float(np.mean(actions == RIGHT))
-
-    assert share_of_right(0.0) == 1
-    assert share_of_right(0.4) == pytest.approx(1 - 0.4 * 3 / 4, abs=0.1)
+def test_epsilon_is_the_protocols_or_else_the_agents_final_one(epsilon: float | None, used: float):
+    share_of_right = float(np.mean(actions_of(FakeAgent(FOR_RIGHT), epsilon) == RIGHT))
+    assert share_of_right == pytest.approx(1 - used * 3 / 4, abs=0.1 if used else 0)
 
 
 @pytest.mark.usefixtures("scripted_config")
 def test_a_random_player_chooses_evenly():
-    result = evaluate.evaluate_random_player(NATURE, 10, seed=0, num_environments=10)
-    actions = np.stack(PLAYED[-1].actions)[1:40]
+    actions = actions_of(None, 0.0)
     shares = np.bincount(actions.ravel(), minlength=4) / actions.size
-    assert shares == pytest.approx([0.25] * 4, abs=0.08)
-    assert result["player"] == "random"
-    assert result["protocol"]["name"] == "nature"
-    assert result["protocol"]["epsilon"] == 1
+    assert shares == pytest.approx([0.25] * 4, abs=0.1)
+    result = evaluate.evaluate_agent(None, rules(), 1, seed=0, num_environments=1)
+    assert (result["player"], result["protocol"]["epsilon"]) == ("random", 1)
     assert "weights_sha256" not in result
 
 
 @pytest.mark.usefixtures("scripted_config")
 def test_the_result_describes_itself():
-    network = network_for_right()
-    result = evaluate.evaluate_network(network, NATURE, 3, seed=5, num_environments=8)
+    agent, nature = FakeAgent(FOR_RIGHT), protocols.by_name("nature")
+    result = evaluate.evaluate_agent(agent, nature, 3, seed=5, num_environments=8)
     assert json.loads(json.dumps(result, allow_nan=False)) == result
-    assert result["game"] == "Breakout"
-    assert result["returns"] == [3, 3, 3]
-    assert result["lengths_env_steps"] == [40, 40, 40]
-    assert (result["mean"], result["median"], result["std"], result["ci95"]) == (3, 3, 0, [3, 3])
-    assert result["human_normalised"] == pytest.approx((3 - 1.7) / (30.5 - 1.7))
-    # Never more games side by side than there are to play.
-    assert (result["games"], result["seed"], result["num_environments"]) == (3, 5, 3)
-    assert result["games_cut_off"] == 0
-    assert result["weights_sha256"] == weights_sha256(network.variables)
-    assert result["versions"]["tf-agents"] == "0.19.0"
-    protocol = result["protocol"]
-    assert protocol["max_episode_steps"] == 4500
-    assert protocol["frame_skip"] == 4
-    assert protocol["fire_on_reset"] is True
-    assert protocol["full_games"] is True
-    assert protocol["clipped_rewards"] is False
+    assert result.pop("git_revision") is not None
+    assert result.pop("versions")["tf-agents"] == "0.19.0"
+    assert "Dueling" in result.pop("human_scores_source")
+    assert result == {
+        "player": "network",
+        "game": "Breakout",
+        "protocol": {
+            "name": "nature",
+            "epsilon": 0.05,
+            "noop_max": 30,
+            "sticky_action_probability": 0.0,
+            "max_ale_frames": 18_000,
+            "source": nature.source,
+            "frame_skip": 4,
+            "max_episode_steps": 4500,
+            "fire_on_reset": True,
+            "terminal_on_life_loss": True,
+            "full_games": True,
+            "clipped_rewards": False,
+        },
+        "games": 3,
+        "seed": 5,
+        # Never more games side by side than there are to play.
+        "num_environments": 3,
+        "mean": 3,
+        "median": 3,
+        "std": 0,
+        "ci95": [3, 3],
+        "human_normalised": pytest.approx((3 - 1.7) / (30.5 - 1.7)),
+        "random_and_human_scores": [1.7, 30.5],
+        "games_cut_off": 0,
+        "returns": [3, 3, 3],
+        "lengths_env_steps": [40, 40, 40],
+        "weights_sha256": weights_sha256(agent.network_variables().values()),
+    }
 
 
-@pytest.mark.parametrize("numbers", [(0, 1), (1, 0)])
-def test_nothing_to_play_is_refused(numbers: tuple[int, int]):
-    config.parse([], CONFIG.strip().splitlines())
-    games, num_environments = numbers
+@pytest.mark.usefixtures("scripted_config")
+def test_training_plays_by_the_runs_own_rules():
+    result = evaluate.evaluate_agent(None, protocols.by_name("training"), 1, 0, 1)
+    assert result["protocol"]["max_episode_steps"] == 27_000
+    assert result["protocol"]["max_ale_frames"] == 108_000
+
+
+@pytest.mark.parametrize(("games", "num_environments"), [(0, 1), (1, 0)])
+def test_nothing_to_play_is_refused(games: int, num_environments: int):
     with pytest.raises(UserError, match="must be a whole number of 1 or more, but is 0"):
-        evaluate.evaluate_random_player(NATURE, games, 0, num_environments)
+        evaluate.evaluate_agent(None, rules(), games, 0, num_environments)
 
 
 def test_real_games_repeat_with_their_seed_and_end_at_the_protocols_limit():
-    config.parse([], CONFIG.strip().splitlines())
-    protocol = dataclasses.replace(NATURE, max_ale_frames=640)
+    config.parse([], ENVIRONMENT.split("\n")[1:-1])
 
-    def scores(seed: int) -> tuple[list[float], list[int], int]:
-        result = evaluate.evaluate_random_player(protocol, 2, seed, num_environments=2)
-        return result["returns"], result["lengths_env_steps"], result["games_cut_off"]
+    def scores(seed: int) -> list[Any]:
+        result = evaluate.evaluate_agent(None, rules(160), 2, seed, num_environments=2)
+        assert max(result["lengths_env_steps"]) == 160
+        assert result["games_cut_off"] == result["lengths_env_steps"].count(160)
+        return [result["returns"], result["lengths_env_steps"]]
 
     first, again, other = scores(1), scores(1), scores(2)
     assert first == again
     assert first != other
-    returns, lengths, games_cut_off = first
-    assert max(lengths) == 160
-    assert games_cut_off == lengths.count(160)
-    assert len(returns) == 2
 
 
 @pytest.mark.usefixtures("scripted_config")
 def test_an_evaluation_that_is_stopped_closes_its_games():
-    network = network_for_right()
-
     def stop() -> None:
         raise Stopped
 
     with pytest.raises(Stopped):
-        evaluate.evaluate_network(network, NATURE, 2, 0, num_environments=2, each_step=stop)
+        evaluate.evaluate_agent(
+            FakeAgent(FOR_RIGHT), rules(), 2, 0, num_environments=2, each_step=stop
+        )
     assert PLAYED[-1].closed
     assert len(PLAYED[-1].actions) == 1
 
 
 @pytest.mark.usefixtures("scripted_config")
 def test_nothing_of_an_evaluation_stays_in_memory():
-    evaluate.evaluate_network(network_for_right(), NATURE, 2, 0, num_environments=2)
+    evaluate.evaluate_agent(FakeAgent(FOR_RIGHT), rules(), 2, 0, num_environments=2)
     games = PLAYED.pop()
     assert games.closed
     watched = weakref.ref(games)
