@@ -36,7 +36,7 @@ from dqn_breakout.training import console, estimate, hooks, replay_learning  # n
 from dqn_breakout.training.divergence import Divergence
 from dqn_breakout.training.learning import Learning, turns
 from dqn_breakout.training.milestones import Milestones, Schedule
-from dqn_breakout.training.progress import ProgressMeter
+from dqn_breakout.training.progress import Hook, ProgressMeter
 from dqn_breakout.training.signals import StopSignals
 
 
@@ -189,7 +189,7 @@ def _milestones(
     films = record_video if schedule.evaluation_video_seconds else None
     evaluation_hook = hooks.EvaluationHook(run, evaluate, films, meter.pause)
     metrics_file = hooks.MetricsFileHook(run, env_steps)
-    row_hooks: list[hooks.Hook] = [
+    row_hooks: list[Hook] = [
         console.ConsoleHook(schedule.total_env_steps, env_steps),
         hooks.TensorBoardHook(run),
         metrics_file,

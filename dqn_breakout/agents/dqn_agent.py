@@ -211,7 +211,9 @@ class DeepQAgent(dqn_agent.DqnAgent):
         policy = greedy_policy.GreedyPolicy(
             q_policy.QPolicy(time_step_spec, action_spec, q_network=self._q_network)
         )
-        collect_policy = self._counted_policy(self._epsilon_greedy, self._seed, "collection/exploration")
+        collect_policy = self._counted_policy(
+            self._epsilon_greedy, self._seed, "collection/exploration"
+        )
         return policy, collect_policy
 
     def _get_target_updater(self, tau: float = 1.0, period: int = 1) -> Any:

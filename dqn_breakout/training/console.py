@@ -17,7 +17,7 @@ from dqn_breakout import machine
 from dqn_breakout.environments.spec import EnvironmentSpec
 from dqn_breakout.runs.directory import RunDirectory
 from dqn_breakout.training.learning import Turn
-from dqn_breakout.training.progress import Row
+from dqn_breakout.training.progress import Hook, Row
 
 
 def plan(
@@ -84,7 +84,7 @@ def end(run: RunDirectory, env_steps: int, stopped_by: str | None) -> str:
     )
 
 
-class ConsoleHook:
+class ConsoleHook(Hook):
     """A progress bar on a terminal; a line per row elsewhere."""
 
     writes = "progress"

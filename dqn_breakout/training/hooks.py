@@ -12,7 +12,7 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import tensorflow as tf
 
@@ -22,32 +22,8 @@ from dqn_breakout.runs import metrics
 from dqn_breakout.runs.directory import RunDirectory
 from dqn_breakout.runs.files import naming, write_atomically, write_json
 from dqn_breakout.training.console import tell
-from dqn_breakout.training.learning import Turn
-from dqn_breakout.training.progress import Row
+from dqn_breakout.training.progress import Hook, Row
 from dqn_breakout.training.signals import Stopped
-
-
-class Output(Protocol):
-    """Something that training writes; what cannot be written raises OSError.
-
-    Attributes:
-        writes: What it writes, as a message names it.
-    """
-
-    writes: str
-
-    def close(self) -> None:
-        """When the run ends or stops."""
-
-
-class Hook(Output, Protocol):
-    """A side effect of training."""
-
-    def on_turn(self, turn: Turn) -> None:
-        """After each turn; must be cheap."""
-
-    def on_row(self, row: Row) -> None:
-        """At each log period and each checkpoint."""
 
 
 class OutputErrors:
@@ -79,7 +55,7 @@ class OutputErrors:
         else:
             self._failing.discard(what)
 
-    def close(self, output: Output) -> None:
+    def close(self, output: Hook) -> None:
         """Closes an output; see `attempt`."""
         with self.attempt(output.writes):
             output.close()
@@ -184,7 +160,7 @@ class MetricsFileHook(Hook):
                 raise
 
 
-class EvaluationHook(Output):
+class EvaluationHook(Hook):
     """Plays evaluation games; leaves scores in TensorBoard, a video, and at last scores in JSON.
 
     An evaluation without its JSON file is not done.

@@ -1,4 +1,4 @@
-"""Where a run stands, in numbers: what console, TensorBoard and metrics.jsonl all show."""
+"""Where a run stands, in numbers, and who is told: console, TensorBoard, metrics.jsonl."""
 
 from __future__ import annotations
 
@@ -12,6 +12,25 @@ from dqn_breakout.training.learning import Turn
 
 Row = dict[str, Any]
 """Numbers of a run by name, None for those there are none of; see `runs.metrics.METRICS`."""
+
+
+class Hook:
+    """A side effect of training; what it cannot write raises OSError.
+
+    Attributes:
+        writes: What it writes, as a message names it.
+    """
+
+    writes: str
+
+    def on_turn(self, turn: Turn) -> None:
+        """After each turn; must be cheap."""
+
+    def on_row(self, row: Row) -> None:
+        """At each log period and each checkpoint."""
+
+    def close(self) -> None:
+        """When the run ends or stops."""
 
 
 class ProgressMeter:
