@@ -11,7 +11,8 @@ from typing import Any
 
 import psutil
 
-from dqn_breakout import config, limits
+from dqn_breakout import config
+from dqn_breakout.configurable import PositiveInt, check
 
 # Where a control group limits a process's memory, as containers do (version 2, version 1).
 _MEMORY_LIMITS = (
@@ -101,7 +102,8 @@ def share_threads(number: int | None = None) -> None:
     import tensorflow as tf  # Not above: doctor looks at machines where it does not load.
 
     name = "create_q_network.convolution_lanes"
-    lanes = limits.positive_int(name, config.value(name, 1))
+    lanes = config.value(name, 1)
+    check(name, lanes, PositiveInt)
     within_operations = max((number or usable_cores()) // lanes, 1)
     tf.config.threading.set_intra_op_parallelism_threads(within_operations)
     tf.config.threading.set_inter_op_parallelism_threads(lanes + 2)
