@@ -93,18 +93,12 @@ class Collector:
         self._policies = {"random_policy": random_policy, "collect_policy": collect_policy}
         # A variable, so that one compiled loop takes whole pieces and the last, shorter one.
         self._piece_env_steps = tf.Variable(0, dtype=tf.int32, trainable=False)
-        fill_driver = DynamicStepDriver(
-            environment, random_policy, [add_batch, *metrics], num_steps=self._piece_env_steps
+        self._fill = _driver(
+            environment, random_policy, [add_batch, *metrics], self._piece_env_steps
         )
-        collect_driver = DynamicStepDriver(
-            environment,
-            collect_policy,
-            [add_collected, *metrics],
-            num_steps=env_steps_per_iteration,
+        self._collect = _driver(
+            environment, collect_policy, [add_collected, *metrics], env_steps_per_iteration
         )
-        # The drivers build their own loops; AutoGraph would only rewrite TF-Agents' Python.
-        self._fill = tf.function(fill_driver.run, autograph=False)
-        self._collect = tf.function(collect_driver.run, autograph=False)
 
     def fill(self, env_steps: int) -> None:
         """Takes a piece of the random fill, never more of it than is left.
@@ -159,3 +153,9 @@ class Collector:
         if self.time_step is None:
             self.time_step = self._environment.reset()
         return self.time_step
+
+
+def _driver(environment: Any, policy: Any, observers: list[Any], env_steps: Any) -> Any:
+    driver = DynamicStepDriver(environment, policy, observers, num_steps=env_steps)
+    # Drivers build their own loops; AutoGraph would only rewrite TF-Agents' Python.
+    return tf.function(driver.run, autograph=False)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import gin
 from tf_agents.environments.tf_py_environment import TFPyEnvironment
 
@@ -88,13 +90,19 @@ def create_environment(
     atari = games(game=game, batch_size=num_environments, render_mode=render_mode, **rules)
     # Scores no life apart: it only has FIRE pressed after a lost life, as in training.
     presses = {"terminal_on_life_loss": terminal_on_life_loss, "fire_on_reset": fire_on_reset}
-    spec = EnvironmentSpec(
+    spec = _spec(game, atari.action_meanings, frame_skip, {**rules, **presses})
+    return TFPyEnvironment(FrameStack4(AtariEnvironment(atari, spec, seed, stream, **presses)))
+
+
+def _spec(
+    game: str, action_names: tuple[str, ...], frame_skip: int, rules: dict[str, Any]
+) -> EnvironmentSpec:
+    return EnvironmentSpec(
         name=game,
-        action_names=atari.action_meanings,
+        action_names=action_names,
         stacked=True,
         frame_skip=frame_skip,
         steps_per_second=_ALE_FRAMES_PER_SECOND / frame_skip,
         random_and_human=reference_scores.random_and_human(game),
-        rules={**rules, **presses},
+        rules=rules,
     )
-    return TFPyEnvironment(FrameStack4(AtariEnvironment(atari, spec, seed, stream, **presses)))
