@@ -49,10 +49,7 @@ def examine(
 ) -> Iterator[Finding]:
     """Yields a finding for each thing that training needs, until one keeps the rest from sight.
 
-    Args:
-        gin_files: The config, as train.py takes it.
-        gin_bindings: Bindings after the files.
-        run_dir: Where the run would live; it need not exist, and is not made.
+    `run_dir` need not exist, and is not made.
     """
     fits = (3, 11) <= sys.version_info < (3, 14)
     yield Finding(
@@ -73,8 +70,8 @@ def examine(
     except (AttributeError, ImportError, OSError) as error:
         yield Finding(f"TensorFlow, TF-Agents and this project do not load: {error}", _INSTALL)
         return
-    keras = f"legacy Keras {tf_keras.__version__}"
-    yield Finding(f"TensorFlow {tf.__version__}, TF-Agents {tf_agents.__version__}, {keras} load")
+    versions = f"TF-Agents {tf_agents.__version__}, legacy Keras {tf_keras.__version__}"
+    yield Finding(f"TensorFlow {tf.__version__}, {versions} load")
     yield Finding(f"CPU: {machine.usable_cores()} cores, bfloat16: {_bfloat16()}")
     gpus = [device.name for device in tf.config.list_physical_devices("GPU")]
     yield Finding(f"GPUs: {', '.join(gpus) or 'none, training runs on the CPU'}")
@@ -131,12 +128,8 @@ def check_memory(
 ) -> Finding:
     """Whether the memory that is free now holds a full replay buffer and what training takes.
 
-    Args:
-        transitions: The replay buffer's capacity.
-        row_bytes: Bytes of one transition.
-        other_bytes: What training takes beside the replay buffer.
-        total_bytes: What this process may use at most.
-        available_bytes: What is free on the machine.
+    The replay buffer has `transitions` of `row_bytes`; training takes `other_bytes` beside it. This
+    process may use `total_bytes`, and `available_bytes` of the machine's are free.
     """
     available = min(total_bytes, available_bytes)
     needed = transitions * row_bytes + other_bytes
