@@ -197,9 +197,9 @@ def _milestones(
     for each in (evaluation_hook, *row_hooks):
         closing.callback(output_errors.close, each)
     return Milestones(
-        run,
-        schedule,
-        env_steps,
+        run=run,
+        schedule=schedule,
+        env_steps=env_steps,
         meter=meter,
         checkpointer=checkpointer,
         weights_sha256=parts.weights_sha256,

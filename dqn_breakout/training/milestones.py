@@ -102,75 +102,63 @@ class Schedule:
     go_on_without_checkpoints: bool = gin.REQUIRED
 
 
+@dataclasses.dataclass(kw_only=True)
 class Milestones:
-    """What a run leaves behind as it goes: rows, checkpoints, evaluations."""
+    """What a run leaves behind as it goes: rows, checkpoints, evaluations.
 
-    def __init__(
-        self,
-        run: RunDirectory,
-        schedule: Schedule,
-        env_steps: int,
-        *,
-        meter: ProgressMeter,
-        checkpointer: RunCheckpointer,
-        weights_sha256: Callable[[], str],
-        hooks: Sequence[Hook],
-        evaluation: EvaluationHook,
-        lock: Lock,
-        stop: StopSignals,
-        output_errors: OutputErrors,
-        last_row_env_steps: int,
-    ):
-        """Prepares what comes after `env_steps`.
+    Attributes:
+        run: The run.
+        schedule: When things are due.
+        env_steps: Environment steps when this process began.
+        meter: Makes rows of turns.
+        checkpointer: Writes checkpoints, and ahead of them; the run is restored from it.
+        weights_sha256: Gives the network's, for `summary.json`.
+        hooks: Are shown turns and rows.
+        evaluation: Plays and leaves scores.
+        lock: Holds the run directory.
+        stop: Tells that a stop was asked for.
+        output_errors: Decides what becomes of an error in writing; never of the last checkpoint's.
+        last_row_env_steps: Environment steps of the last row in `metrics.jsonl`; -1 for none.
+    """
 
-        Args:
-            run: The run.
-            schedule: When things are due.
-            env_steps: Environment steps so far.
-            meter: Makes rows of turns.
-            checkpointer: Writes checkpoints, and ahead of them; the run is restored from it.
-            weights_sha256: Gives the network's, for `summary.json`.
-            hooks: Are shown turns and rows.
-            evaluation: Plays and leaves scores.
-            lock: Holds the run directory.
-            stop: Tells that a stop was asked for.
-            output_errors: Decides what becomes of an error in writing; never of the last
-                checkpoint's.
-            last_row_env_steps: Environment steps of the last row in `metrics.jsonl`; -1 for none.
-        """
-        self._run = run
-        self._env_steps = env_steps
-        self._total_env_steps = schedule.total_env_steps
+    run: RunDirectory
+    schedule: Schedule
+    env_steps: int
+    meter: ProgressMeter
+    checkpointer: RunCheckpointer
+    weights_sha256: Callable[[], str]
+    hooks: Sequence[Hook]
+    evaluation: EvaluationHook
+    lock: Lock
+    stop: StopSignals
+    output_errors: OutputErrors
+    last_row_env_steps: int
+
+    def __post_init__(self) -> None:
+        schedule, env_steps = self.schedule, self.env_steps
         self._log_period = Period(schedule.log_period_env_steps, env_steps)
         self._save_period = Period(schedule.checkpoint_period_env_steps, env_steps)
         self._evaluation_period = Period(schedule.evaluation_period_env_steps, env_steps)
-        self._meter = meter
-        self._checkpointer = checkpointer
-        self._weights_sha256 = weights_sha256
-        self._hooks = hooks
-        self._evaluation = evaluation
-        self._lock = lock
-        self._stop = stop
-        self._output_errors = output_errors
         self._saved = True
-        self._pending = Pending.at(run, checkpointer.restored_counters, last_row_env_steps)
+        counters = self.checkpointer.restored_counters
+        self._pending = Pending.at(self.run, counters, self.last_row_env_steps)
 
     def nothing_left(self) -> bool:
         """Whether the budget is spent and all that was due is done.
 
         `summary.json` is written anew where it is of another moment: a kill may have come before.
         """
-        if self._env_steps < self._total_env_steps:
+        if self.env_steps < self.schedule.total_env_steps:
             return False
         if not self._summary_is_of_this_moment():
-            self._write_summary(self._meter.row())
+            self._write_summary(self.meter.row())
         return self._pending == Pending(None, False)
 
     def make_up(self) -> bool:
         """Does what the process before left undone; returns whether a turn may follow."""
         if self._pending.row is not None:
             self._show(self._pending.row)
-        return not self._pending.evaluation or self._evaluate(self._env_steps)
+        return not self._pending.evaluation or self._evaluate(self.env_steps)
 
     def after(self, turn: Turn) -> bool:
         """Does what is due after a turn; returns whether another may follow.
@@ -178,22 +166,22 @@ class Milestones:
         Raises:
             OSError: A file could not be written; checkpoints written before are sound.
         """
-        self._meter.add(turn)
-        with self._output_errors.attempt("the replay buffer's rows"):
-            self._lock.check()
-            self._checkpointer.write_ahead()
-        for hook in self._hooks:
+        self.meter.add(turn)
+        with self.output_errors.attempt("the replay buffer's rows"):
+            self.lock.check()
+            self.checkpointer.write_ahead()
+        for hook in self.hooks:
             hook.on_turn(turn)
         # Asked once: a signal that comes while rows are written is for the next turn, or this one
         # would end unsaved.
-        stopping = self._stop.received is not None
-        last = stopping or turn.env_steps >= self._total_env_steps
+        stopping = self.stop.received is not None
+        last = stopping or turn.env_steps >= self.schedule.total_env_steps
         log_due = self._log_period.due(turn.env_steps)
         evaluation_due = self._evaluation_period.due(turn.env_steps)
         save_due = self._save_period.due(turn.env_steps) or last or evaluation_due
         self._saved = False
         if log_due or save_due:
-            row = self._meter.row()
+            row = self.meter.row()
             if save_due:
                 row = self._save(row, evaluation_due, last)
             self._show(row)
@@ -211,13 +199,13 @@ class Milestones:
             "evaluation_due": evaluation_due,
         }
         # After the last one there is nothing to go on to: without it, work would be lost.
-        with contextlib.nullcontext() if last else self._output_errors.attempt("a checkpoint"):
-            self._lock.check()
-            self._checkpointer.save(counters)
+        with contextlib.nullcontext() if last else self.output_errors.attempt("a checkpoint"):
+            self.lock.check()
+            self.checkpointer.save(counters)
             self._saved = True
             row = {**row, "checkpoint_seconds": time.monotonic() - started}
-        with self._output_errors.attempt("summary.json"):
-            self._lock.check()
+        with self.output_errors.attempt("summary.json"):
+            self.lock.check()
             self._write_summary(row)
         return row
 
@@ -226,28 +214,28 @@ class Milestones:
             "env_steps": row["env_steps"],
             "train_steps": row["train_steps"],
             "episodes": row["episodes"],
-            "env_steps_per_second": self._meter.overall_env_steps_per_second,
+            "env_steps_per_second": self.meter.overall_env_steps_per_second,
             "average_return": row["average_return"],
             "average_length_env_steps": row["average_length"],
             "epsilon": row["epsilon"],
-            "weights_sha256": self._weights_sha256(),
+            "weights_sha256": self.weights_sha256(),
         }
-        write_json(self._run.summary_json, summary)
+        write_json(self.run.summary_json, summary)
 
     def _summary_is_of_this_moment(self) -> bool:
         try:
-            summary = json.loads(self._run.summary_json.read_text())
+            summary = json.loads(self.run.summary_json.read_text())
             found = summary["env_steps"], summary["weights_sha256"]
         except (OSError, ValueError, LookupError, TypeError):
             return False
-        return found == (self._env_steps, self._weights_sha256())
+        return found == (self.env_steps, self.weights_sha256())
 
     def _show(self, row: Row) -> None:
-        for hook in self._hooks:
-            with self._output_errors.attempt(hook.writes):
+        for hook in self.hooks:
+            with self.output_errors.attempt(hook.writes):
                 # The console shows rows while the directory is gone; all others write into it.
                 if not isinstance(hook, ConsoleHook):
-                    self._lock.check()
+                    self.lock.check()
                 hook.on_row(row)
 
     def _evaluate(self, env_steps: int) -> bool:
@@ -256,7 +244,7 @@ class Milestones:
         After a stop, the evaluation is still due, and the last checkpoint says so: none may. But
         if that could not be written, another turn gives it another try.
         """
-        with self._output_errors.attempt(self._evaluation.writes):
-            self._lock.check()
-            self._evaluation.evaluate(env_steps, self._lock.check)
-        return self._stop.received is None or not self._saved
+        with self.output_errors.attempt(self.evaluation.writes):
+            self.lock.check()
+            self.evaluation.evaluate(env_steps, self.lock.check)
+        return self.stop.received is None or not self._saved
