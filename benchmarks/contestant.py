@@ -7,12 +7,13 @@ of their own.
 
 from __future__ import annotations
 
+import abc
 import json
 import os
 import sys
 import time
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any
 
 # Before each timed stretch: caches and clocks are then this contestant's and not the one's before.
 _WARM_UP_SECONDS = 1.0
@@ -21,7 +22,7 @@ _WARM_UP_SECONDS = 1.0
 _FIRST_WARM_UPS = 5
 
 
-class Contestant(Protocol):
+class Contestant(abc.ABC):
     """A training loop that can be run for a time, from where it stopped.
 
     Attributes:
@@ -30,108 +31,53 @@ class Contestant(Protocol):
 
     env_steps_per_iteration: int
 
+    @abc.abstractmethod
     def fill(self) -> dict[str, Any]:
         """Fills the replay memory by random play; returns facts for the result."""
 
+    @abc.abstractmethod
     def train_until(self, deadline: float) -> None:
         """Trains up to the first end of an iteration after `deadline`, on `time.perf_counter`."""
 
+    @abc.abstractmethod
     def counts(self) -> tuple[int, int]:
         """Environment steps and gradient updates so far, as the library itself counts them."""
 
-
-def use_threads(threads: int | None) -> None:
-    """Leaves this process `threads` of the machine's cores, where the system can; None for all.
-
-    Libraries then start so many threads by themselves. To be called before they are imported.
-    """
-    if threads is None:
-        return
-    os.environ["OMP_NUM_THREADS"] = str(threads)
-    if hasattr(os, "sched_setaffinity"):
-        os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:threads])
-
-
-def use_tensorflow_threads(threads: int | None) -> None:
-    """Tells TensorFlow how many threads to use, before it starts them; None for its own choice."""
-    if threads is not None:
-        import tensorflow as tf
-
-        tf.config.threading.set_intra_op_parallelism_threads(threads)
-        tf.config.threading.set_inter_op_parallelism_threads(threads)
-
-
-def serve_contestant(
-    build: Callable[[dict[str, Any]], Contestant],
-    versions: Callable[[], dict[str, str]],
-    tell: tuple[type[Exception], ...] = (),
-) -> None:
-    """Serves a contestant: builds, fills, warms up, then runs a round at each command.
-
-    A round is answered with `env_steps`, `updates` and `seconds` of its timed part.
-
-    Args:
-        build: Makes the contestant from the settings.
-        versions: Tells the versions of the libraries, once they are imported.
-        tell: Errors whose text the user should see as it is.
-    """
-
-    def start(settings: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Callable[..., Any]]]:
-        contestant = build(settings)
-        facts = contestant.fill()
+    def ready(self) -> dict[str, Any]:
+        """Fills and warms up; returns the facts."""
+        facts = self.fill()
         for _ in range(_FIRST_WARM_UPS):
-            contestant.train_until(time.perf_counter() + _WARM_UP_SECONDS)
+            self.train_until(time.perf_counter() + _WARM_UP_SECONDS)
+        return {"env_steps_per_iteration": self.env_steps_per_iteration, **facts}
 
-        def timed_round(seconds: float) -> dict[str, Any]:
-            contestant.train_until(time.perf_counter() + _WARM_UP_SECONDS)
-            env_steps, updates = contestant.counts()
-            started = time.perf_counter()
-            contestant.train_until(started + seconds)
-            env_steps_now, updates_now = contestant.counts()
-            passed = time.perf_counter() - started
-            return {
-                "env_steps": env_steps_now - env_steps,
-                "updates": updates_now - updates,
-                "seconds": passed,
-            }
-
-        ready = {
-            "env_steps_per_iteration": contestant.env_steps_per_iteration,
-            "versions": versions(),
-            **facts,
+    def round(self, seconds: float) -> dict[str, float]:
+        """Trains for a time; returns what was done."""
+        self.train_until(time.perf_counter() + _WARM_UP_SECONDS)
+        before, started = self.counts(), time.perf_counter()
+        self.train_until(started + seconds)
+        after = self.counts()
+        passed = time.perf_counter() - started
+        env_steps, updates = after[0] - before[0], after[1] - before[1]
+        return {
+            "env_steps": env_steps,
+            "updates": updates,
+            "seconds": passed,
+            "env_steps_per_second": env_steps / passed,
+            "updates_per_second": updates / passed,
         }
-        return ready, {"round": timed_round}
-
-    serve(start, tell)
 
 
-def serve(
-    start: Callable[[dict[str, Any]], tuple[dict[str, Any], dict[str, Callable[..., Any]]]],
-    tell: tuple[type[Exception], ...] = (),
-) -> None:
-    """Answers commands until standard input ends. The settings are the one argument, as JSON.
+def serve(build: Callable[[dict[str, Any]], Any]) -> None:
+    """Answers commands until standard input ends: names of methods, with their arguments.
 
     Args:
-        start: Given the settings, returns the first answer and the commands by name. It is called
-            when the cores in use were chosen (`settings["threads"]`).
-        tell: Errors whose text the user should see as it is; the process ends with them.
+        build: Makes what has the methods, from the settings: the process's one argument, as JSON.
     """
     # Libraries print to standard output; from here on that is standard error.
     answers = os.fdopen(os.dup(1), "w", buffering=1)
     os.dup2(2, 1)
-
-    def answer(value: dict[str, Any]) -> None:
-        answers.write(json.dumps(value) + "\n")
-
-    settings = json.loads(sys.argv[1])
-    use_threads(settings["threads"])
-    try:
-        ready, commands = start(settings)
-        answer(ready)
-        for line in sys.stdin:
-            order = json.loads(line)
-            answer(commands[order.pop("command")](**order))
-    except BrokenPipeError:
-        pass  # Whoever asked is gone.
-    except tell as error:
-        answer({"error": str(getattr(error, "message", error))})
+    served = build(json.loads(sys.argv[1]))
+    for line in sys.stdin:
+        order = json.loads(line)
+        answer = getattr(served, order.pop("command"))(**order)
+        answers.write(json.dumps(answer) + "\n")

@@ -3,228 +3,124 @@
 Both play and train on Breakout as breakout.gin says, each in a process of its own that sleeps while
 the other runs. Memory is that of the whole process: TensorFlow, network, optimizer, games, buffer.
 The buffers are filled with the play of pretrained/breakout, repeated; at three levels both train in
-interleaved rounds. At the end both overwrite rows of the full buffer and write a piece of a
-checkpoint.
+interleaved rounds. At the end both overwrite rows of the full buffer. No checkpoint is written.
 """
 
 from __future__ import annotations
 
 import argparse
 import contextlib
-import statistics
-import sys
-from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from benchmarks import processes, report, rounds
+from dqn_breakout.errors import UserError
 
 _TABLES = {"plain": "@plain_frames", "compressed": "@compressed_frames"}
-_SEED = 1
-_EPSILON = 0.01
-_RANDOM_FILL_ENV_STEPS = 2_000
+_LEAST_TRANSITIONS = 50_000
 _MOST_PLAYED_ENV_STEPS = 30_000
 # Of the capacity, overwritten once it is full: memory must not grow.
 _OVERWRITTEN_SHARE = 0.25
 
 
-def main(arguments: Sequence[str]) -> int:
-    """Measures, writes, prints."""
-    options = _options(arguments)
-    report.check_output(options.output)
-    played = min(_MOST_PLAYED_ENV_STEPS, options.transitions // 8)
-    result = report.header(
-        "memory",
-        {
-            "game": "Breakout",
-            "transitions": options.transitions,
-            "rounds": options.rounds,
-            "seconds": options.seconds,
-            "random_fill_env_steps": _RANDOM_FILL_ENV_STEPS,
-            "played_env_steps": played,
-            "epsilon": _EPSILON,
-            "gin_bindings": options.gin_bindings,
-            "seed": _SEED,
-        },
+def parser() -> argparse.ArgumentParser:
+    """The options."""
+    made = report.parser("memory", __doc__, rounds=3, seconds=10.0, epsilon=0.01, seed=1)
+    made.set_defaults(game="Breakout", random_fill_env_steps=2_000)
+    made.add_argument(
+        "--transitions", type=report.positive_int, default=1_000_000, help="each buffer's capacity"
     )
+    return made
+
+
+def measure(options: argparse.Namespace) -> dict[str, Any]:
+    """Everything, as the result holds it.
+
+    Raises:
+        UserError: The buffers are too small, or a process ended early.
+    """
+    transitions = options.transitions
+    if transitions < _LEAST_TRANSITIONS:
+        raise UserError(
+            f"--transitions needs {_LEAST_TRANSITIONS:,} or more, but is {transitions:,}: with "
+            "fewer, what is measured is not the buffer."
+        )
+    options.played_env_steps = min(_MOST_PLAYED_ENV_STEPS, transitions // 8)
+    levels = {"empty": 0, "half": transitions // 2, "full": transitions}
     tables: dict[str, dict[str, Any]] = {}
-    with contextlib.ExitStack() as running:
-        children: dict[str, processes.OwnProcess] = {}
-        for name, reference in _TABLES.items():
-            _tell(f"{name}: building, and playing {played:,} environment steps ...")
-            settings = {
-                "gin_files": ["breakout.gin"],
-                "gin_bindings": [
-                    f"create_replay_buffer.frame_table = {reference}",
-                    f"create_replay_buffer.capacity_transitions = {options.transitions}",
-                    f"create_collector.random_fill_env_steps = {_RANDOM_FILL_ENV_STEPS}",
-                    f"create_agent.epsilon_initial = {_EPSILON}",
-                    f"create_agent.epsilon_final = {_EPSILON}",
-                    *options.gin_bindings,
-                ],
-                "played_env_steps": played,
-                "threads": None,
-                "seed": _SEED,
-            }
-            child = processes.start(name, sys.executable, "benchmarks.filled_replay", settings)
-            children[name] = running.enter_context(child)
-            facts = child.ask(None)
-            tables[name] = {
-                "stated_bytes_per_transition": facts["capacity_bytes"] / options.transitions,
-                "built": facts["memory"],
-                "levels": {},
-            }
-        measured = []
-        levels = {"empty": 0, "half": options.transitions // 2, "full": options.transitions}
-        for level, transitions in levels.items():
-            for name, child in children.items():
-                filled = child.ask("level", transitions=transitions)
-                _tell(
-                    f"{name}, {level}: {filled['transitions']:,} transitions, "
-                    f"{filled['resident_bytes'] / 1e9:.2f} GB"
-                )
-                tables[name]["levels"][level] = filled | {"sampling": child.ask("sampling")}
-            measured += _rounds(options, level, children)
-        for name, child in children.items():
-            more = int(options.transitions * (1 + _OVERWRITTEN_SHARE))
-            tables[name]["overwritten"] = child.ask("level", transitions=more)
-            tables[name]["checkpoint"] = child.ask("checkpoint")
-    for name, table in tables.items():
-        _conclude(name, table, levels, measured)
-    result["replay"] = tables
-    result["ratios"] = {
-        f"compressed / plain, {level}": report.median_of_ratios(
-            _speeds(measured, level, "compressed"), _speeds(measured, level, "plain")
-        )
-        for level in levels
-    }
-    result["rounds"] = measured
-    print(_shown(result))
-    report.write(options.output, result)
-    return 0
-
-
-def _options(arguments: Sequence[str]) -> argparse.Namespace:
-    parser = report.ArgumentParser(
-        prog="python -m benchmarks.memory", description=__doc__.partition("\n")[0]
-    )
-    parser.add_argument(
-        "--transitions", type=report.positive_int, default=1_000_000, help="capacity of each buffer"
-    )
-    parser.add_argument(
-        "--rounds", type=report.positive_int, default=3, help="rounds at each level"
-    )
-    parser.add_argument(
-        "--seconds", type=report.positive_seconds, default=10.0, help="timed seconds of a round"
-    )
-    parser.add_argument("--output", type=Path, help="JSON file for all numbers")
-    parser.add_argument(
-        "--gin_bindings", action="append", default=[], help="a binding after those of breakout.gin"
-    )
-    options = parser.parse_args(arguments)
-    if options.transitions < 50_000:
-        parser.error(
-            f"argument --transitions: needs 50,000 or more, but is {options.transitions:,}: with "
-            "fewer, what is measured is not the buffer"
-        )
-    return options
-
-
-def _rounds(
-    options: argparse.Namespace, level: str, children: dict[str, processes.OwnProcess]
-) -> list[dict[str, Any]]:
-    """Trains with both in turn; returns each round of each."""
     measured = []
-    for number in range(options.rounds):
-        for name in rounds.order(list(children), number):
-            answer = children[name].ask("training", seconds=options.seconds)
-            speed = answer["env_steps"] / answer["seconds"]
-            entry = {"level": level, "round": number + 1, "contestant": name, **answer}
-            measured.append(entry | {"env_steps_per_second": speed})
-            _tell(f"Round {number + 1} of {options.rounds}, {level}, {name}: {speed:,.0f} steps/s")
-    return measured
+    with contextlib.ExitStack() as running:
+        children: dict[str, processes.Child] = {}
+        for name, frame_table in _TABLES.items():
+            report.tell(f"{name}: building, and playing {options.played_env_steps:,} steps ...")
+            children[name] = child = running.enter_context(_start(options, name, frame_table))
+            tables[name] = {"built": child.ask("memory"), "levels": {}}
+            child.ask("ready")
+            child.ask("play", env_steps=options.played_env_steps)
+        for level, number in levels.items():
+            for name, child in children.items():
+                filled = child.ask("level", transitions=number)
+                report.tell(f"{name}, {level}: {filled['resident_bytes'] / 1e9:.2f} GB")
+                tables[name]["levels"][level] = filled | {"sampling": child.ask("sampling")}
+            taken = rounds.take_timed(children, options)
+            measured += [{"level": level, **entry} for entry in taken]
+        for name, child in children.items():
+            more = int(transitions * (1 + _OVERWRITTEN_SHARE))
+            tables[name]["overwritten"] = child.ask("level", transitions=more)
+    return conclude(tables, measured)
 
 
-def _speeds(measured: Sequence[dict[str, Any]], level: str, contestant: str) -> list[float]:
-    return rounds.speeds((each for each in measured if each["level"] == level), contestant)
+def _start(options: argparse.Namespace, name: str, frame_table: str) -> processes.Child:
+    bindings = [
+        f"create_replay_buffer.frame_table = {frame_table}",
+        f"create_replay_buffer.capacity_transitions = {options.transitions}",
+        f"create_collector.random_fill_env_steps = {options.random_fill_env_steps}",
+        f"create_agent.epsilon_initial = {options.epsilon}",
+        f"create_agent.epsilon_final = {options.epsilon}",
+        *options.gin_bindings,
+    ]
+    settings = {"gin_files": options.gin_file, "gin_bindings": bindings, "seed": options.seed}
+    return processes.start(name, "benchmarks.this_project", settings)
 
 
-def _conclude(
-    name: str, table: dict[str, Any], levels: dict[str, int], measured: Sequence[dict[str, Any]]
-) -> None:
-    """Adds to a table's measurements what they come to."""
-    found = table["levels"]
-    for level in levels:
-        found[level]["env_steps_per_second"] = statistics.median(_speeds(measured, level, name))
-    empty, full = found["empty"], found["full"]
-    table["bytes_per_transition"] = (full["resident_bytes"] - empty["resident_bytes"]) / (
-        full["transitions"] - empty["transitions"]
-    )
-    table["peak_bytes"] = table["checkpoint"]["peak_bytes"]
-    table["growth_while_overwriting_bytes"] = (
-        table["overwritten"]["resident_bytes"] - full["resident_bytes"]
-    )
+def conclude(tables: dict[str, dict[str, Any]], measured: list[dict[str, Any]]) -> dict[str, Any]:
+    """What the memory of each replay, and the rounds at each level, come to."""
+    ratios = {}
+    for level in tables["plain"]["levels"]:
+        taken = [entry for entry in measured if entry["level"] == level]
+        for name, speed in rounds.medians(taken, "env_steps_per_second").items():
+            tables[name]["levels"][level]["env_steps_per_second"] = speed
+        ratios[f"compressed / plain, {level}"] = rounds.ratio(taken, "compressed", "plain")
+    for table in tables.values():
+        empty, full = table["levels"]["empty"], table["levels"]["full"]
+        grown = full["resident_bytes"] - empty["resident_bytes"]
+        table["bytes_per_transition"] = grown / (full["transitions"] - empty["transitions"])
+        table["peak_bytes"] = table["overwritten"]["peak_bytes"]
+    return {"replay": tables, "ratios": ratios, "rounds": measured}
 
 
-def _shown(result: dict[str, Any]) -> str:
-    """The result as tables and a sentence."""
-    gigabytes = "{:.2f} GB".format
+def show(result: dict[str, Any]) -> None:
+    """Prints the result as tables."""
     memory, speed = [], []
     for name, table in result["replay"].items():
-        levels = table["levels"]
+        filled = {**table["levels"], "overwritten": table["overwritten"]}
+        gigabytes = {level: each["resident_bytes"] / 1e9 for level, each in filled.items()}
         memory.append(
-            (
-                name,
-                gigabytes(table["built"]["resident_bytes"] / 1e9),
-                *(gigabytes(each["resident_bytes"] / 1e9) for each in levels.values()),
-                gigabytes(table["overwritten"]["resident_bytes"] / 1e9),
-                gigabytes(table["peak_bytes"] / 1e9),
-                f"{table['bytes_per_transition']:,.0f}",
-            )
+            {
+                "GB": name,
+                "built": table["built"]["resident_bytes"] / 1e9,
+                **gigabytes,
+                "peak": table["peak_bytes"] / 1e9,
+                "bytes/transition": table["bytes_per_transition"],
+            }
         )
-        speed.append(
-            (
-                name,
-                *(f"{each['env_steps_per_second']:,.0f}" for each in levels.values()),
-                *(f"{each['sampling']['milliseconds']:.1f}" for each in levels.values()),
-            )
-        )
-    ratios = result["ratios"].values()
-    speed.append(("compressed / plain", *(f"{ratio:.2f}" for ratio in ratios), *[None] * 3))
-    machine, settings = result["machine"], result["settings"]
-    group = result["replay"]["plain"]["levels"]["full"]["sampling"]["transitions"]
-    return "\n".join(
-        [
-            "",
-            f"{machine['processor']}, {machine['cores']} cores; {settings['transitions']:,} "
-            "transitions of Breakout.",
-            "",
-            "Memory of the whole process:",
-            report.table(
-                (
-                    "replay",
-                    "built",
-                    "empty",
-                    "half",
-                    "full",
-                    "overwritten",
-                    "peak",
-                    "bytes/transition",
-                ),
-                memory,
-            ),
-            "",
-            f"Environment steps/s while training, and milliseconds to sample {group} transitions:",
-            report.table(
-                ("replay", "empty", "half", "full", "ms, empty", "ms, half", "ms, full"), speed
-            ),
-        ]
-    )
-
-
-def _tell(sentence: str) -> None:
-    print(sentence, file=sys.stderr, flush=True)
+        for level, each in table["levels"].items():
+            milliseconds = each["sampling"]["milliseconds"]
+            row = {"replay": name, "level": level, "env steps/s": each["env_steps_per_second"]}
+            speed.append(row | {"ms to sample a group": milliseconds})
+    report.table(memory)
+    report.table(speed)
+    report.table([{"": "env steps/s", **result["ratios"]}])
 
 
 if __name__ == "__main__":
-    report.run(main)
+    report.run(parser(), measure, show)

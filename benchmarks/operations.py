@@ -9,28 +9,21 @@ whole batch). TensorFlow's kernels bound what a train step can reach, however it
 
 from __future__ import annotations
 
-import time
+import argparse
+import statistics
 from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
-
-from benchmarks import contestant, machine_speed, report
+from benchmarks import floor, report
+from benchmarks.floor import MATRIX, timed
+from benchmarks.this_project import SMALL_REPLAY, ThisProject
 
 _ROUNDS = 9
 _CALLS = 20
 
 
 class Operation(NamedTuple):
-    """One operation.
-
-    Attributes:
-        name: Layer and direction.
-        call: Computes it.
-        flops: Of one call; two per multiply-add.
-        calls: How often a train step needs it.
-    """
+    """An operation, which a train step needs `calls` times; `flops` are those of one call."""
 
     name: str
     call: Callable[[], Any]
@@ -38,160 +31,76 @@ class Operation(NamedTuple):
     calls: int
 
 
-def main(arguments: Sequence[str]) -> int:
-    """Times the operations of one configuration; see the module."""
-    parser = report.ArgumentParser(prog="python -m benchmarks.operations", description=__doc__)
-    parser.add_argument("--gin_file", action="append", help="as of train.py; default: breakout.gin")
-    parser.add_argument("--gin_bindings", action="append", default=[], help="as of train.py")
-    parser.add_argument("--output", type=Path, help="a JSON file for the result")
-    options = parser.parse_args(arguments)
-    report.check_output(options.output)
-    files = options.gin_file or ["breakout.gin"]
-    settings = {"gin_files": files, "gin_bindings": options.gin_bindings}
-    result = report.header("operations", settings)
+def measure(options: argparse.Namespace) -> dict[str, Any]:
+    """Times the operations of one configuration."""
+    import tensorflow as tf
 
-    from dqn_breakout import config, experiment  # noqa: F401  (registers all that gin may name)
-    from dqn_breakout.environments.builder import create_environment
-
-    config.parse(files, options.gin_bindings)
-    contestant.use_tensorflow_threads(1)
-    with config.building():
-        environment = create_environment(1, "collection")
-    shape = tuple(environment.observation_spec().shape)
-    actions = int(environment.action_spec().maximum) + 1
-    environment.close()
+    tf.config.threading.set_intra_op_parallelism_threads(1)
+    tf.config.threading.set_inter_op_parallelism_threads(1)
+    bindings = [*SMALL_REPLAY, *options.gin_bindings]
+    project = ThisProject(options.gin_file, bindings, share=False)
+    project.close()
     # What Python and TensorFlow take to call anything; in training, one call has many operations.
-    call_seconds = _processor_seconds(_nothing(), _CALLS)
-    product = _large_product()
-    peak = product.flops / (_processor_seconds(product.call, 1) - call_seconds)
-    rows = [_row(each, call_seconds, peak) for each in operations(shape, actions)]
-    train_step_ms = sum(row["train_step_ms"] for row in rows)
-    result |= {
+    nothing = tf.zeros([])
+    call_seconds = _processor_seconds(lambda: tf.identity(nothing), _CALLS)
+    matrix = tf.random.stateless_uniform([MATRIX, MATRIX], (7, 0))
+    product_seconds = _processor_seconds(lambda: tf.matmul(matrix, matrix), 1) - call_seconds
+    peak = 2 * MATRIX**3 / product_seconds
+    rows = []
+    for each in operations(project.layers, project.batch_size, project.convolution_lanes):
+        seconds = _processor_seconds(each.call, _CALLS) - call_seconds
+        rows.append(
+            {
+                "operation": each.name,
+                "flops_per_second": each.flops / seconds,
+                "share_of_peak": each.flops / seconds / peak,
+                "train_step_ms": 1e3 * seconds * each.calls,
+            }
+        )
+    return {
         "flops_per_second_of_one_thread": peak,
         "operations": rows,
-        "train_step_ms": train_step_ms,
+        "train_step_ms": sum(row["train_step_ms"] for row in rows),
     }
-    report.write(options.output, result)
-    print(
-        report.table(
-            ["operation", "GFLOP/s", "of a large product", "ms of a train step"],
-            [
-                [
-                    row["operation"],
-                    f"{row['flops_per_second'] / 1e9:.0f}",
-                    f"{row['share_of_peak']:.0%}",
-                    f"{row['train_step_ms']:.2f}",
-                ]
-                for row in rows
-            ],
-        )
-    )
-    print(
-        f"\nOne thread's large product: {peak / 1e9:.0f} GFLOP/s. These operations alone take "
-        f"{train_step_ms:.1f} ms of a processor for a train step."
-    )
-    return 0
 
 
-def operations(observation_shape: tuple[int, int, int], actions: int) -> Iterator[Operation]:
-    """The operations of one train step of the configured network, its targets included.
+def operations(
+    layers: Sequence[floor.Layer], batch_size: int, convolution_lanes: int
+) -> Iterator[Operation]:
+    """The operations of one train step of a network, its targets included."""
+    for place, layer in enumerate(layers):
+        lanes = convolution_lanes if layer.name.startswith("convolution") else 1
+        samples = batch_size // lanes
+        for direction, call in _calls(layer, samples).items():
+            if place == 0 and direction == "gradient of input":
+                continue  # Nobody asks for the gradient of pixels.
+            # Forward twice: the Q-network, and the target network on the next observations.
+            calls = 2 * lanes if direction == "forward" else lanes
+            yield Operation(f"{layer.name}, {direction}", call, samples * layer.flops, calls)
 
-    Args:
-        observation_shape: `(height, width, channels)`.
-        actions: How many the agent chooses from: the units of the output layer.
-    """
+
+def _calls(layer: floor.Layer, samples: int) -> dict[str, Callable[[], Any]]:
     import tensorflow as tf
 
-    from dqn_breakout import config
+    shapes = [samples, *layer.input_shape], layer.kernel_shape, [samples, *layer.output_shape]
+    inputs, weights, gradient = (tf.random.stateless_uniform(shape, (1, 2)) for shape in shapes)
 
-    batch = config.value("create_learner.batch_size")
-    lanes = config.value("create_q_network.convolution_lanes", 1)
-    samples = batch // lanes
-    height, width, channels = observation_shape
-    for place, (filters, kernel, stride) in enumerate(
-        config.value("create_q_network.conv_layers"), 1
-    ):
-        out = (height - kernel) // stride + 1, (width - kernel) // stride + 1
-        pictures = tf.random.stateless_uniform([samples, height, width, channels], (1, place))
-        weights = tf.random.stateless_uniform([kernel, kernel, channels, filters], (2, place))
-        gradient = tf.random.stateless_uniform([samples, *out, filters], (3, place))
-        flops = 2 * samples * out[0] * out[1] * filters * kernel * kernel * channels
+    def forward() -> Any:
+        if len(layer.kernel_shape) == 4:
+            return tf.nn.conv2d(inputs, weights, layer.stride, "VALID")
+        return tf.matmul(inputs, weights)
 
-        # Bound at once: the loop goes on.
-        def forward(x: Any = pictures, w: Any = weights, s: int = stride) -> Any:
-            return tf.nn.conv2d(x, w, s, "VALID")
+    def gradient_of(source: Any) -> Any:
+        # The forward pass is left out of the compiled graph: these gradients do not need it.
+        with tf.GradientTape() as tape:
+            tape.watch(source)
+            outputs = forward()
+        return tape.gradient(outputs, source, output_gradients=gradient)
 
-        def to_weights(
-            x: Any = pictures, w: Any = weights, g: Any = gradient, s: int = stride
-        ) -> Any:
-            return tf.raw_ops.Conv2DBackpropFilter(
-                input=x,
-                filter_sizes=w.shape,
-                out_backprop=g,
-                strides=[1, s, s, 1],
-                padding="VALID",
-            )
-
-        def to_pictures(
-            x: Any = pictures, w: Any = weights, g: Any = gradient, s: int = stride
-        ) -> Any:
-            return tf.raw_ops.Conv2DBackpropInput(
-                input_sizes=x.shape, filter=w, out_backprop=g, strides=[1, s, s, 1], padding="VALID"
-            )
-
-        # Forward twice: the Q-network, and the target network on the next observations.
-        yield Operation(f"convolution {place}, forward", forward, flops, 2 * lanes)
-        yield Operation(f"convolution {place}, gradient of weights", to_weights, flops, lanes)
-        if place > 1:  # Nobody asks for the gradient of pixels.
-            yield Operation(f"convolution {place}, gradient of input", to_pictures, flops, lanes)
-        (height, width), channels = out, filters
-
-    inputs = height * width * channels
-    dense_layers = [*config.value("create_q_network.dense_units"), actions]
-    for place, units in enumerate(dense_layers, 1):
-        values = tf.random.stateless_uniform([batch, inputs], (4, place))
-        weights = tf.random.stateless_uniform([inputs, units], (5, place))
-        gradient = tf.random.stateless_uniform([batch, units], (6, place))
-        flops = 2 * batch * inputs * units
-
-        def dense(x: Any = values, w: Any = weights) -> Any:
-            return tf.matmul(x, w)
-
-        def dense_to_weights(x: Any = values, g: Any = gradient) -> Any:
-            return tf.matmul(x, g, transpose_a=True)
-
-        def dense_to_input(w: Any = weights, g: Any = gradient) -> Any:
-            return tf.matmul(g, w, transpose_b=True)
-
-        yield Operation(f"dense {place}, forward", dense, flops, 2)
-        yield Operation(f"dense {place}, gradient of weights", dense_to_weights, flops, 1)
-        yield Operation(f"dense {place}, gradient of input", dense_to_input, flops, 1)
-        inputs = units
-
-
-def _nothing() -> Callable[[], Any]:
-    import tensorflow as tf
-
-    value = tf.zeros([])
-    return lambda: tf.identity(value)
-
-
-def _large_product() -> Operation:
-    import tensorflow as tf
-
-    size = machine_speed.MATRIX
-    matrix = tf.random.stateless_uniform([size, size], (7, 0))
-    return Operation("large product", lambda: tf.matmul(matrix, matrix), 2 * size**3, 1)
-
-
-def _row(operation: Operation, call_seconds: float, peak: float) -> dict[str, Any]:
-    seconds = _processor_seconds(operation.call, _CALLS) - call_seconds
-    speed = operation.flops / seconds
     return {
-        "operation": operation.name,
-        "flops_per_second": speed,
-        "share_of_peak": speed / peak,
-        "train_step_ms": 1e3 * seconds * operation.calls,
+        "forward": forward,
+        "gradient of weights": lambda: gradient_of(weights),
+        "gradient of input": lambda: gradient_of(inputs),
     }
 
 
@@ -201,14 +110,17 @@ def _processor_seconds(call: Callable[[], Any], calls: int) -> float:
 
     compute = tf.function(call, autograph=False)
     compute()
-    rounds = []
-    for _ in range(_ROUNDS):
-        started = time.process_time()
-        for _ in range(calls):
-            compute()
-        rounds.append((time.process_time() - started) / calls)
-    return float(np.median(rounds))
+    return statistics.median(timed(compute, calls)[1] for _ in range(_ROUNDS))
+
+
+def show(result: dict[str, Any]) -> None:
+    """Prints the result as a table and a sentence."""
+    report.table(result["operations"])
+    print(
+        f"One thread's large product: {result['flops_per_second_of_one_thread'] / 1e9:.0f} GFLOP/s"
+        f"; a train step of these alone: {result['train_step_ms']:.1f} ms of a processor"
+    )
 
 
 if __name__ == "__main__":
-    report.run(main)
+    report.run(report.parser("operations", __doc__), measure, show)

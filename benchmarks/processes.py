@@ -1,172 +1,144 @@
-"""The benchmark's side of the conversation: contestants in processes of their own, one at a time.
-
-A contestant is started once, prepares itself, and sleeps until it is told to run a round. See
-`contestant` for the other side.
-"""
+"""The benchmark's side of the conversation: child processes, which end with the benchmark."""
 
 from __future__ import annotations
 
-import functools
 import json
-import os
-import signal
 import subprocess
+import sys
 import tempfile
+import time
 from collections.abc import Sequence
 from pathlib import Path
-from types import TracebackType
-from typing import Any
+from typing import Any, Self
 
 import psutil
 
-from benchmarks import contestant
-from benchmarks.report import MeasurementError
 from dqn_breakout import errors
 from dqn_breakout.errors import UserError
 
 ROOT = Path(__file__).resolve().parents[1]
-_SECONDS_TO_END = 10
+_LOOKS_EVERY_SECONDS = 0.002
 
 
-class OwnProcess:
-    """A child process of its own process group, which always ends with the benchmark.
+class Child:
+    """A child process. It is killed when it is left as a context manager."""
 
-    Ctrl-C reaches the benchmark alone, which then ends its children.
-    """
-
-    def __init__(
-        self, name: str, command: Sequence[str], *, talks: bool, threads: int | None = None
-    ):
+    def __init__(self, name: str, command: Sequence[str], *, talks: bool = True):
         """Starts it.
 
         Args:
             name: What messages call it.
-            command: Program and arguments; it runs in the repository's root.
-            talks: Whether standard input and output are pipes; else there is nothing at either.
-            threads: Processor cores that it may use, where the system can tell it; None for all.
+            command: Program and arguments, run in the repository's root.
+            talks: Whether it takes commands and answers them; see `contestant`.
 
         Raises:
-            MeasurementError: It cannot be started.
+            UserError: It cannot be started.
         """
         self.name = name
-        self._words = tempfile.TemporaryFile("w+")  # noqa: SIM115  (closed in close)
-        channel = subprocess.PIPE if talks else subprocess.DEVNULL
+        self._said = tempfile.TemporaryFile("w+")  # noqa: SIM115  (closed in __exit__)
         try:
-            self._process = subprocess.Popen(
+            self.process = psutil.Popen(
                 command,
                 cwd=ROOT,
-                stdin=channel,
-                stdout=channel,
-                stderr=self._words,
+                stdin=subprocess.PIPE if talks else subprocess.DEVNULL,
+                stdout=subprocess.PIPE if talks else self._said,
+                stderr=self._said,
                 text=True,
-                start_new_session=True,
-                preexec_fn=functools.partial(contestant.use_threads, threads),
             )
         except OSError as error:
-            self._words.close()
-            raise MeasurementError(
+            self._said.close()
+            raise UserError(
                 f"{name} cannot be started ({error.strerror}: {command[0]})."
             ) from error
-        self._seen = psutil.Process(self._process.pid)
 
-    def __enter__(self) -> OwnProcess:
-        """Itself."""
+    def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        """Ends it, at once after an error."""
-        self.close(at_once=kind is not None)
+    def __exit__(self, *_: object) -> None:
+        if self.process.poll() is None:
+            self.process.kill()
+        self.process.communicate()
+        self._said.close()
 
-    def ask(self, command: str | None, **arguments: Any) -> dict[str, Any]:
-        """Gives a command and waits for its answer; None only waits, for the first answer.
+    def ask(self, command: str, **arguments: Any) -> dict[str, Any]:
+        """Gives a command and waits for its answer.
 
         Raises:
-            UserError: The process says what the user gave wrong.
-            MeasurementError: The process ended.
+            UserError: The process ended.
         """
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
-        line = ""
         try:
-            if command is not None:
-                self._process.stdin.write(json.dumps({"command": command, **arguments}) + "\n")
-                self._process.stdin.flush()
-            line = self._process.stdout.readline()
+            self.process.stdin.write(json.dumps({"command": command, **arguments}) + "\n")
+            self.process.stdin.flush()
         except BrokenPipeError:
-            pass  # It ended: what that was is said below.
+            raise self.ended() from None
+        line = self.process.stdout.readline()
         if not line:
             raise self.ended()
         answer: dict[str, Any] = json.loads(line)
-        if "error" in answer:
-            raise UserError(answer["error"])
         return answer
 
-    def has_ended(self) -> bool:
-        """Whether the process is over."""
-        return self._process.poll() is not None
-
-    def ended(self) -> MeasurementError:
-        """What to raise when the process ended too early: how it ended, and its last words."""
-        code = self._process.wait()
-        how = (
-            f"was ended by {signal.Signals(-code).name}" if code < 0 else f"ended with code {code}"
+    def ended(self) -> UserError:
+        """What to raise when the process ended too early: its exit code and its last words."""
+        code = self.process.wait()
+        self._said.seek(0)
+        lines = self._said.read().split("\n")
+        last = next((line for line in reversed(lines) if line.strip()), "nothing")
+        return UserError(
+            f"{self.name} ended with code {code}; its last words: {errors.printable(last.strip())}"
         )
-        self._words.seek(0)
-        lines = [line.strip() for line in self._words.read().splitlines() if line.strip()]
-        said = errors.printable(lines[-1]) if lines else "nothing"
-        return MeasurementError(f"{self.name} {how}; its last words: {said}")
 
     def cpu_seconds(self) -> float:
-        """Processor time that it has used so far, all threads; 0 where it cannot be told.
-
-        What processes of its own use is not in it: contestants start none.
-        """
-        try:
-            times = self._seen.cpu_times()
-        except psutil.Error:
-            return 0.0
+        """Processor time that it has used so far, all threads."""
+        times = self.process.cpu_times()
         return float(times.user + times.system)
 
-    def close(self, *, at_once: bool = False) -> None:
-        """Ends the process: by the end of its input, or with its group where that is too slow."""
-        if self._process.stdin is not None:
-            try:
-                self._process.stdin.close()
-                if not at_once:
-                    self._process.wait(_SECONDS_TO_END)
-            except (BrokenPipeError, subprocess.TimeoutExpired):
-                pass
-        if self._process.poll() is None:
-            os.killpg(self._process.pid, signal.SIGKILL)
-            self._process.wait()
-        if self._process.stdout is not None:
-            self._process.stdout.close()
-        self._words.close()
 
-
-def machine_cpu_seconds() -> float:
-    """Processor time that everything on the machine has used so far."""
-    times = psutil.cpu_times()
-    # Guests are in the users' time already. What neighbours on a shared machine took is in here.
-    kinds = ("user", "nice", "system", "irq", "softirq", "steal")
-    return float(sum(getattr(times, kind, 0.0) for kind in kinds))
-
-
-def start(name: str, python: str | Path, module: str, settings: dict[str, Any]) -> OwnProcess:
-    """Starts a module that serves commands; its first answer is still to be asked for.
-
-    Args:
-        name: What messages call it.
-        python: The interpreter of its environment.
-        module: What to run, such as `benchmarks.peers.sb3`.
-        settings: What it is given, as JSON.
+def start(name: str, module: str, settings: dict[str, Any], python: str = sys.executable) -> Child:
+    """Starts a module that serves commands, such as `benchmarks.peers.sb3`.
 
     Raises:
-        MeasurementError: It cannot be started.
+        UserError: It cannot be started.
     """
-    return OwnProcess(name, [str(python), "-m", module, json.dumps(settings)], talks=True)
+    return Child(name, [python, "-m", module, json.dumps(settings)])
+
+
+class TrainProcess(Child):
+    """`train.py` in a run directory of its own; `program` runs in its place, if given."""
+
+    def __init__(
+        self,
+        name: str,
+        run_dir: Path,
+        gin_files: Sequence[str],
+        gin_bindings: Sequence[str],
+        program: Sequence[str] = ("train.py",),
+    ):
+        """Starts it; see `Child`. Whether its replay buffer fits the memory is not asked."""
+        command = [sys.executable, *program, f"--run_dir={run_dir}", "--seed=1", "--ignore_memory"]
+        command += [f"--gin_file={file}" for file in gin_files]
+        command += [f"--gin_bindings={binding}" for binding in gin_bindings]
+        super().__init__(name, command, talks=False)
+        self._metrics_jsonl = run_dir / "metrics.jsonl"
+        self._bytes_read = 0
+
+    def new_rows(self) -> list[dict[str, Any]]:
+        """The rows that were finished since the last call."""
+        if not self._metrics_jsonl.exists():
+            return []
+        with open(self._metrics_jsonl, "rb") as file:
+            file.seek(self._bytes_read)
+            lines = [line for line in file if line.endswith(b"\n")]
+        self._bytes_read += sum(map(len, lines))
+        return [json.loads(line) for line in lines]
+
+    def next_rows(self) -> list[dict[str, Any]]:
+        """Waits for rows.
+
+        Raises:
+            UserError: The process ended.
+        """
+        while not (rows := self.new_rows()):
+            if self.process.poll() is not None:
+                raise self.ended()
+            time.sleep(_LOOKS_EVERY_SECONDS)
+        return rows

@@ -2,60 +2,76 @@
 
 from __future__ import annotations
 
+import argparse
+import operator
+import os
 import statistics
-from collections.abc import Iterable, Sequence
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
-from benchmarks.report import MeasurementError, median_of_ratios
+import psutil
+
+from benchmarks import report
+from benchmarks.processes import Child
+from dqn_breakout.errors import UserError
 
 OURS = "dqn_breakout"
 
 # Above a peer's one step too many in each of many rounds, below what a ratio of speeds shows.
 _TOLERATED_SHARE = 0.005
-
-FLOOR_FORMULA = (
-    "share = updates_per_second * batch_size * flops_per_sample / matrix_product_flops_per_second; "
-    "flops_per_sample = 4 * forward_flops - first_layer_flops: the target network forward, the "
-    "network forward, the weights' gradients as much again, and the gradients of the inputs of all "
-    "layers but the first"
-)
-
-
-def flops_per_sample(forward_flops: int, first_layer_flops: int) -> int:
-    """Floating-point operations that one sample of a DQN update takes; see `FLOOR_FORMULA`.
-
-    68 million for the network of Mnih et al. 2015 with four actions.
-
-    Args:
-        forward_flops: Of one forward pass of one observation.
-        first_layer_flops: The first layer's part of it.
-    """
-    return 4 * forward_flops - first_layer_flops
-
-
-def floor_share(
-    updates_per_second: float, batch_size: int, sample_flops: int, peak_flops_per_second: float
-) -> float:
-    """Which share of the matrix product's speed the updates' arithmetic reaches.
-
-    Args:
-        updates_per_second: Gradient updates a second.
-        batch_size: Samples of one.
-        sample_flops: See `flops_per_sample`.
-        peak_flops_per_second: The matrix product's speed, measured beside it.
-    """
-    return updates_per_second * batch_size * sample_flops / peak_flops_per_second
+# Of all processors' time; where more goes to others, the machine is not idle.
+_BUSY_SHARE = 0.05
 
 
 def order(contestants: Sequence[str], round_number: int) -> list[str]:
-    """Who runs in a round, one after the other: each round begins with another contestant.
-
-    Args:
-        contestants: All of them.
-        round_number: From 0.
-    """
+    """Who runs in a round, counted from 0: each round begins with another contestant."""
     first = round_number % len(contestants)
     return [*contestants[first:], *contestants[:first]]
+
+
+def take(
+    contestants: dict[str, Child], number: int, measure: Callable[[Any], dict[str, Any]]
+) -> Iterator[dict[str, Any]]:
+    """Takes a number of rounds of each, interleaved, and tells how each went.
+
+    Yields:
+        What was measured in each, with `round` and `place` from 1, `contestant`, and
+        `others_processor_share`: of all processors' time, what went to anything else.
+    """
+    for round_number in range(number):
+        for place, name in enumerate(order(list(contestants), round_number), 1):
+            child = contestants[name]
+            psutil.cpu_percent()  # The next call tells of the time from here on.
+            started, worked = time.monotonic(), child.cpu_seconds()
+            answer = measure(child)
+            worked = child.cpu_seconds() - worked
+            available = (time.monotonic() - started) * (os.cpu_count() or 1)
+            others = max(psutil.cpu_percent() / 100 - worked / available, 0.0)
+            report.tell(
+                f"Round {round_number + 1} of {number}, {name}: "
+                f"{answer['env_steps_per_second']:,.1f} environment steps a second"
+            )
+            if others > _BUSY_SHARE:
+                report.tell(
+                    f"  This machine is not idle: {others:.0%} of its processors' time went "
+                    "elsewhere, and the numbers may not hold."
+                )
+            yield {
+                "round": round_number + 1,
+                "place": place,
+                "contestant": name,
+                **answer,
+                "others_processor_share": others,
+            }
+
+
+def take_timed(
+    contestants: dict[str, Child], options: argparse.Namespace
+) -> Iterator[dict[str, Any]]:
+    """Takes rounds of `contestant.Contestant`s; see `take`."""
+    timed = operator.methodcaller("ask", "round", seconds=options.seconds)
+    return take(contestants, options.rounds, timed)
 
 
 def check_update_ratio(
@@ -65,55 +81,52 @@ def check_update_ratio(
     env_steps_per_update: int,
     env_steps_per_iteration: int,
 ) -> None:
-    """Refuses a round in which a contestant did not train as often as all were told to.
+    """Refuses a contestant that did not train as often as all were told to.
 
-    Args:
-        contestant: Its name.
-        env_steps: Environment steps of the timed part, or of all timed parts together.
-        updates: Gradient updates of the same.
-        env_steps_per_update: The ratio that was asked for.
-        env_steps_per_iteration: Environment steps between two moments of training; the updates may
-            be off by as many as these make, for a part may begin and end anywhere between two. Of
-            many updates, 0.5 % are allowed.
+    Of all its rounds so far, the updates may be off by as many as an iteration makes, for a round
+    may begin and end anywhere between two moments of training; of many updates, by 0.5 %.
 
     Raises:
-        MeasurementError: It trained more or less often, or took no step at all.
+        UserError: It trained more or less often, or took no step at all.
     """
     due = env_steps / env_steps_per_update
     tolerance = max(1.0, env_steps_per_iteration / env_steps_per_update, _TOLERATED_SHARE * due)
     if env_steps <= 0 or updates <= 0 or abs(updates - due) > tolerance:
-        raise MeasurementError(
+        raise UserError(
             f"{contestant} took {updates:,} updates in {env_steps:,} environment steps, but one "
             f"update every {env_steps_per_update} steps makes {due:,.0f}: its speed cannot be "
             "compared. Give it more --seconds if that is too few to begin with."
         )
 
 
-def speeds(rounds: Iterable[dict[str, Any]], contestant: str) -> list[float]:
-    """A contestant's environment steps a second, round by round."""
-    return [each["env_steps_per_second"] for each in rounds if each["contestant"] == contestant]
-
-
-def ratios(rounds: Sequence[dict[str, Any]], peers: Iterable[str]) -> dict[str, float]:
-    """How many times as fast as each peer this project is: the median over rounds.
-
-    Args:
-        rounds: Every contestant's every round.
-        peers: Their names.
-    """
-    ours = speeds(rounds, OURS)
-    return {peer: median_of_ratios(ours, speeds(rounds, peer)) for peer in peers}
+def values(rounds: Iterable[dict[str, Any]], contestant: str, value: str) -> list[Any]:
+    """A contestant's value, round by round."""
+    return [each[value] for each in rounds if each["contestant"] == contestant]
 
 
 def medians(rounds: Sequence[dict[str, Any]], value: str) -> dict[str, float]:
-    """The median over rounds of a value, for each contestant.
-
-    Args:
-        rounds: Every contestant's every round.
-        value: Its name in a round.
-    """
+    """The median over rounds of a value, for each contestant."""
     names = dict.fromkeys(each["contestant"] for each in rounds)
+    return {name: statistics.median(values(rounds, name, value)) for name in names}
+
+
+def ratio(
+    rounds: Sequence[dict[str, Any]], ours: str, theirs: str, value: str = "env_steps_per_second"
+) -> float:
+    """The median over rounds of ours / theirs within a round.
+
+    A machine's speed drifts from minute to minute; within a round it is nearly the same for all.
+    """
+    pairs = zip(values(rounds, ours, value), values(rounds, theirs, value), strict=True)
+    return statistics.median(a / b for a, b in pairs)
+
+
+def speed_row(rounds: Sequence[dict[str, Any]], contestant: str) -> dict[str, Any]:
+    """Of a table: a contestant's median speed, its rounds, and what others took at worst."""
+    speeds = values(rounds, contestant, "env_steps_per_second")
     return {
-        name: statistics.median(each[value] for each in rounds if each["contestant"] == name)
-        for name in names
+        "contestant": contestant,
+        "env steps/s": statistics.median(speeds),
+        "over rounds": f"{min(speeds):,.1f} to {max(speeds):,.1f}",
+        "others took": f"{max(values(rounds, contestant, 'others_processor_share')):.0%}",
     }

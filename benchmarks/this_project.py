@@ -1,108 +1,302 @@
 """This project as a contestant: a gin file's experiment and its training loop, without a run.
 
-What `experiment.train` does between turns is left out, as peers are timed without theirs: files
-(metrics, checkpoints and the rows written ahead for them, TensorBoard), console lines, evaluations,
-signals. The numbers of a row are computed as often as in a run, and dropped.
+All that benchmarks know of how `dqn_breakout` is built stands here. What `experiment.train` does
+between turns is left out, as peers are timed without theirs: files (metrics, checkpoints and the
+rows written ahead for them, TensorBoard), console lines, evaluations, signals. The numbers of each
+turn are read as in a run, and dropped.
 """
 
 from __future__ import annotations
 
+import gc
+import itertools
+import resource
+import statistics
+import sys
 import time
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
-from benchmarks import contestant
-from dqn_breakout import machine
+import psutil
+
+from benchmarks import contestant, floor
+from benchmarks.processes import ROOT
 from dqn_breakout.errors import UserError
 
+# Enough where memory is not what is measured.
+SMALL_REPLAY = (
+    "create_replay_buffer.capacity_transitions = 20000",
+    "create_collector.random_fill_env_steps = 10000",
+)
+# What breakout.gin is without each choice made for speed.
+LEVERS_OFF: dict[str, tuple[str, ...]] = {
+    "games in C++": ("create_environment.games = @python_games",),
+    "sixteen games": ("create_environment.num_environments = 1",),
+    "overlapped collection": ("create_collector.overlapped = False",),
+    "two lanes": ("create_q_network.convolution_lanes = 1",),
+    "compiled optimizer": ("create_optimizer.compiled = False",),
+    "targets ahead": ("create_learner.targets_ahead = False",),
+    "groups of four batches": ("create_learner.train_steps_per_group = 1",),
+}
+LEVERS_OFF |= {
+    "any of these": tuple(binding for (binding,) in LEVERS_OFF.values()),
+    # A lever for memory, which may cost speed.
+    "plain replay": ("create_replay_buffer.frame_table = @compressed_frames",),
+}
+# `train.py`, but for the segments written beside training.
+TRAIN_WITHOUT_WRITING_AHEAD = (
+    "import runpy; from dqn_breakout.runs.checkpoint import RunCheckpointer; "
+    "RunCheckpointer.write_ahead = lambda self: None; "
+    "runpy.run_path('train.py', run_name='__main__')"
+)
 # Never reached: rounds end by time.
 _BUDGET_ENV_STEPS = 10**9
+# Read and written at a time while the replay buffer is filled: small beside what is measured.
+_ROWS_IN_A_PIECE = 64
+_ENV_STEPS_IN_A_PIECE = 1_000
+_SAMPLINGS = 200
 
 
-def first_layer_flops(observation_shape: Sequence[int]) -> int:
-    """Operations of the configured network's first layer in one forward pass: two a multiply-add.
+def configured(gin_files: list[str], gin_bindings: list[str], name: str) -> Any:
+    """What a configuration binds to a name such as `train.keep_checkpoints`."""
+    from dqn_breakout import config, experiment  # noqa: F401  (registers what gin configures)
 
-    Args:
-        observation_shape: `(height, width, channels)`.
-    """
-    from dqn_breakout import config
-
-    height, width, channels = observation_shape
-    filters, kernel, stride = config.value("create_q_network.conv_layers")[0]
-    places = ((height - kernel) // stride + 1) * ((width - kernel) // stride + 1)
-    return int(2 * kernel * kernel * channels * filters * places)
+    config.parse(gin_files, gin_bindings)
+    return config.value(name)
 
 
-class ThisProject:
-    """`experiment.build` and `training.loop.iterations`, with a run's numbers but no files.
+class Part(NamedTuple):
+    """A part of a training iteration: does it once, for so many train steps."""
 
-    Attributes:
-        env_steps_per_iteration: See `contestant.Contestant`.
-    """
+    name: str
+    call: Callable[[], Any]
+    train_steps: float
 
-    def __init__(self, settings: dict[str, Any]):
-        """Builds the experiment.
 
-        Args:
-            settings: `gin_files`, `gin_bindings`, `seed`, `threads`.
+class ThisProject(contestant.Contestant):
+    """A configuration's experiment and training loop, and the numbers that others ask for."""
+
+    def __init__(
+        self, gin_files: list[str], gin_bindings: list[str], seed: int = 1, share: bool = True
+    ):
+        """Builds the experiment, as train.py does.
+
+        TensorFlow shares the processors as in a run, if `share`, which can be said only before it
+        computes anything.
 
         Raises:
             UserError: The gin files or bindings are wrong.
         """
         from dqn_breakout import config, experiment, machine
-        from dqn_breakout.networks.nature_cnn import forward_flops
         from dqn_breakout.training.loop import iterations
-        from dqn_breakout.training.milestones import Period
-        from dqn_breakout.training.progress import ProgressMeter
 
-        config.parse(settings["gin_files"], settings["gin_bindings"])
-        machine.share_threads(settings["threads"])
+        config.parse(gin_files, gin_bindings)
+        if share:
+            machine.share_threads()
         with config.building():
-            parts = experiment.build(settings["seed"])
-        self._parts = parts
-        self._fill_env_steps = parts.collector.random_fill_env_steps
+            self._parts = parts = experiment.build(seed)
         self._turns = iterations(
             parts.collector, parts.learner, lambda: parts.metrics.env_steps, _BUDGET_ENV_STEPS
         )
-        self._meter = ProgressMeter(
-            parts.agent, parts.metrics, parts.replay_buffer, self._fill_env_steps
-        )
-        self._log_period = Period(config.value("train.log_period_env_steps"), 0)
+        self.num_environments = parts.environment.batch_size
         self.env_steps_per_iteration = parts.collector.env_steps_per_iteration
-        shape = parts.environment.observation_spec().shape
-        self._facts = {
-            "num_environments": parts.environment.batch_size,
-            "replay_capacity_transitions": parts.replay_buffer.capacity_transitions,
-            "forward_flops": forward_flops(parts.agent.q_network, shape[:2]),
-            "first_layer_flops": first_layer_flops(shape),
-        }
+        self.env_steps_per_train_step = parts.learner.env_steps_per_train_step
+        self.batch_size = parts.learner.batch_size
+        self.convolution_lanes = config.value("create_q_network.convolution_lanes")
+        self.observation_shape = tuple(parts.environment.observation_spec().shape)
+        self.layers = floor.layers(parts.agent.q_network, self.observation_shape)
+
+    def turn(self) -> None:
+        """One turn of the training loop, a piece of the random fill at first."""
+        for value in next(self._turns).metrics or ():
+            float(value)
 
     def fill(self) -> dict[str, Any]:
         """Plays the random fill; its first piece, which compiles, is left out of the speed."""
-        self._turn()
-        env_steps, started = self._parts.metrics.env_steps, time.perf_counter()
-        while self._parts.metrics.env_steps < self._fill_env_steps:
-            self._turn()
-        steps = self._parts.metrics.env_steps - env_steps
-        seconds = time.perf_counter() - started
-        self._facts["random_fill_env_steps_per_second"] = steps / seconds if steps else None
-        return self._facts
+        fill_env_steps = self._parts.collector.random_fill_env_steps
+        self.turn()
+        env_steps, started = self.counts()[0], time.perf_counter()
+        while self.counts()[0] < fill_env_steps:
+            self.turn()
+        steps, seconds = self.counts()[0] - env_steps, time.perf_counter() - started
+        return {
+            "num_environments": self.num_environments,
+            "replay_capacity_transitions": self._parts.replay_buffer.capacity_transitions,
+            "flops_per_sample": floor.flops_per_sample(self.layers),
+            "random_fill_env_steps_per_second": steps / seconds if steps else None,
+        }
 
     def train_until(self, deadline: float) -> None:
         """See `contestant.Contestant`."""
         while time.perf_counter() < deadline:
-            self._turn()
+            self.turn()
 
     def counts(self) -> tuple[int, int]:
         """See `contestant.Contestant`."""
         return self._parts.metrics.env_steps, int(self._parts.agent.train_step_counter.numpy())
 
-    def _turn(self) -> None:
-        iteration = next(self._turns)
-        self._meter.add(iteration)
-        if self._log_period.due(iteration.env_steps):
-            self._meter.row()
+    def take_up_games(self) -> None:
+        """Lets the next turn go on from where the games are, after others have played them."""
+        self._parts.collector.time_step = self._parts.environment.current_time_step()
+
+    def close(self) -> None:
+        """Ends the games and their thread."""
+        self._parts.collector.close()
+
+    # --- Replay memory filled to a level ----------------------------------------------------------
+
+    def play(self, env_steps: int) -> None:
+        """Plays without training, with the network of `pretrained/breakout` at the run's epsilon.
+
+        Frames of random play compress better than those of a game that is going well. What is
+        played here goes into the replay buffer and into no count.
+        """
+        import tensorflow as tf
+        from tf_agents.drivers.dynamic_step_driver import DynamicStepDriver
+
+        from dqn_breakout.evaluation.saved_network import load_network
+
+        agent, buffer = self._parts.agent, self._parts.replay_buffer
+        trained = load_network(ROOT / "pretrained" / "breakout").q_network
+        for ours, theirs in zip(agent.q_network.variables, trained.variables, strict=True):
+            ours.assign(theirs)
+        driver = DynamicStepDriver(
+            self._parts.environment,
+            agent.collect_policy,
+            [buffer.add_batch],
+            num_steps=_ENV_STEPS_IN_A_PIECE,
+        )
+        run = tf.function(driver.run, autograph=False)
+        first = buffer.rows_added
+        for _ in range(0, env_steps, _ENV_STEPS_IN_A_PIECE):
+            run(self._parts.environment.current_time_step(), ())
+        self._rows_played = buffer.rows_added - first
+        self.take_up_games()
+
+    def level(self, transitions: int) -> dict[str, int]:
+        """Stores played rows again until so many transitions were stored, overwritten ones too."""
+        buffer = self._parts.replay_buffer
+        wanted = transitions // buffer.num_environments
+        while (there := buffer.rows_added) < wanted:
+            first = there - self._rows_played
+            rows = buffer.read_rows(first, first + min(_ROWS_IN_A_PIECE, wanted - there))
+            buffer.write_rows(there, rows)
+        self.train_until(time.perf_counter() + 1.0)
+        return self.memory()
+
+    def memory(self) -> dict[str, int]:
+        """Memory of this process in bytes, now and at most so far, and what is stored."""
+        gc.collect()
+        buffer = self._parts.replay_buffer
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        return {
+            "transitions": min(buffer.rows_added, buffer.max_length) * buffer.num_environments,
+            "resident_bytes": int(psutil.Process().memory_info().rss),
+            "peak_bytes": peak if sys.platform == "darwin" else 1024 * peak,
+        }
+
+    def sampling(self) -> dict[str, float]:
+        """Milliseconds of one group's sampling by itself, a median, and its transitions."""
+        sample, number = self._sample()
+        seconds = statistics.median(floor.timed(sample)[0] for _ in range(_SAMPLINGS))
+        return {"milliseconds": seconds * 1e3, "transitions": number}
+
+    def _sample(self) -> tuple[Callable[[], Any], int]:
+        """Samples a group's transitions; and how many these are."""
+        import tensorflow as tf
+
+        buffer, learner = self._parts.replay_buffer, self._parts.learner
+        number = learner.batch_size * learner.train_steps_per_group
+        return tf.function(lambda: buffer.sample_transitions(number), autograph=False), number
+
+    # --- The parts of a training iteration, see `profile` -----------------------------------------
+
+    def parts(self) -> list[Part]:
+        """Every part, called once each."""
+        found = [*self._parts_of_playing(), *self._parts_of_learning()]
+        for part in found:
+            part.call()
+        return found
+
+    def _parts_of_playing(self) -> list[Part]:
+        import tensorflow as tf
+        from tf_agents.trajectories import trajectory as trajectory_lib
+
+        environment, policy = self._parts.environment, self._parts.agent.collect_policy
+        add_batch = self._parts.replay_buffer.add_batch
+        found = []
+        if self._parts.collector.overlapped:
+            policy = policy.detached()
+            turn = self.env_steps_per_iteration / self.env_steps_per_train_step
+            found = [Part("policy, synchronised", policy.synchronise, turn)]
+        last = int(environment.action_spec().maximum)
+        shape = [1000, self.num_environments]
+        drawn = tf.random.stateless_uniform(shape, (1, 2), 0, last + 1, tf.int32)
+        actions = itertools.cycle(tf.unstack(drawn))
+        step = tf.function(lambda action: environment.step(action).observation, autograph=False)
+        time_step = environment.current_time_step()
+        act = tf.function(lambda: policy.action(time_step), autograph=False)
+        chosen = act()
+        next_time_step = environment.step(chosen.action)
+        trajectory = trajectory_lib.from_transition(time_step, chosen, next_time_step)
+
+        @tf.function(autograph=False)
+        def write() -> None:
+            add_batch(trajectory)
+
+        # Train steps that one step of all games is for.
+        all_games = self.num_environments / self.env_steps_per_train_step
+        return [
+            Part("environment", lambda: step(next(actions)), all_games),
+            Part("policy", act, all_games),
+            *found,
+            Part("replay, writing", write, all_games),
+        ]
+
+    def _parts_of_learning(self) -> list[Part]:
+        import tensorflow as tf
+
+        from dqn_breakout.agents.rmsprop import create_optimizer
+
+        learner, agent, batch = self._parts.learner, self._parts.agent, self.batch_size
+        sample, _ = self._sample()
+        time_steps, actions, next_time_steps = sample()
+        # The learner asks for targets of a batch or of a whole group.
+        train_steps = 1 if learner.targets_ahead else learner.train_steps_per_group
+        next_time_steps = tf.nest.map_structure(
+            lambda values: values[: batch * train_steps], next_time_steps
+        )
+        targets = tf.function(lambda: agent.td_targets(next_time_steps), autograph=False)
+        observations, actions, wanted = time_steps.observation[:batch], actions[:batch], targets()
+        wanted, weights = wanted[:batch, None], agent.q_network.trainable_weights
+
+        @tf.function(autograph=False)
+        def gradient() -> Any:
+            with tf.GradientTape() as tape:
+                q_values, _ = agent.q_network(observations, training=True)
+                values = tf.gather(q_values, actions, batch_dims=1)[:, None]
+                loss = tf.reduce_mean(tf.keras.losses.huber(wanted, values))
+            return tape.gradient(loss, weights)
+
+        gradients = gradient()
+        # The same gradient a hundred times leaves no network worth training.
+        copies = [tf.Variable(each) for each in weights]
+        optimizer = create_optimizer()
+
+        @tf.function(autograph=False)
+        def update() -> None:
+            optimizer.apply_gradients(zip(gradients, copies, strict=True))
+
+        return [
+            Part("replay, sampling", sample, learner.train_steps_per_group),
+            Part("targets", targets, train_steps),
+            Part("gradient", gradient, 1),
+            Part("optimizer", update, 1),
+        ]
 
 
 if __name__ == "__main__":
-    contestant.serve_contestant(ThisProject, machine.versions, tell=(UserError,))
+    try:
+        contestant.serve(lambda settings: ThisProject(**settings))
+    except UserError as error:
+        sys.exit(error.message)

@@ -33,10 +33,8 @@ from tf_agents.trajectories import time_step as ts
 from tf_agents.utils import common
 
 from benchmarks import contestant
-from dqn_breakout import machine
 
 _MAX_EPISODE_STEPS = 27_000
-_EPSILON = 0.01
 
 
 class BreakoutStacks(PyEnvironment):
@@ -45,6 +43,7 @@ class BreakoutStacks(PyEnvironment):
     def __init__(self, seed: int):
         """Starts the emulator; `seed` is that of the first game."""
         super().__init__()
+        gymnasium.register_envs(ale_py)
         self._game = AtariPreprocessing(
             gymnasium.make("BreakoutNoFrameskip-v4"), noop_max=0, frame_skip=4
         )
@@ -62,10 +61,9 @@ class BreakoutStacks(PyEnvironment):
 
     def _reset(self) -> Any:
         frame, _ = self._game.reset(seed=self._seed)
-        self._seed = None
-        self._steps = 0
+        self._seed, self._steps = None, 0
         self._frames.extend([frame] * 4)
-        return ts.restart(self._stack())
+        return ts.restart(np.stack(self._frames, axis=-1))
 
     def _step(self, action: np.ndarray) -> Any:
         if self._current_time_step.is_last():
@@ -73,62 +71,27 @@ class BreakoutStacks(PyEnvironment):
         frame, reward, terminated, _, _ = self._game.step(int(action))
         self._frames.append(frame)
         self._steps += 1
-        reward = np.float32(reward)
+        stack, reward = np.stack(self._frames, axis=-1), np.float32(reward)
         if terminated:
-            return ts.termination(self._stack(), reward)
+            return ts.termination(stack, reward)
         if self._steps >= _MAX_EPISODE_STEPS:
-            return ts.truncation(self._stack(), reward)
-        return ts.transition(self._stack(), reward)
-
-    def _stack(self) -> np.ndarray:
-        return np.stack(self._frames, axis=-1)
+            return ts.truncation(stack, reward)
+        return ts.transition(stack, reward)
 
 
-class BookLoop:
-    """Driver, dataset and `agent.train` in turn.
-
-    Attributes:
-        env_steps_per_iteration: See `contestant.Contestant`.
-    """
+class BookLoop(contestant.Contestant):
+    """Driver, dataset and `agent.train` in turn."""
 
     def __init__(self, settings: dict[str, Any]):
-        """Builds the parts in the book's order.
-
-        Args:
-            settings: `batch_size`, `env_steps_per_update`, `replay_transitions`, `seed`, `threads`.
-        """
-        contestant.use_tensorflow_threads(settings["threads"])
-        gymnasium.register_envs(ale_py)
+        """Builds the parts in the book's order from the settings of `throughput`."""
         tf.random.set_seed(settings["seed"])
         self.env_steps_per_iteration = settings["env_steps_per_update"]
+        self._batch_size = settings["batch_size"]
         self._transitions = settings["replay_transitions"]
-        self._environment = TFPyEnvironment(BreakoutStacks(settings["seed"]))
-        scale = tf.keras.layers.Lambda(lambda pixels: tf.cast(pixels, tf.float32) / 255.0)
-        network = QNetwork(
-            self._environment.observation_spec(),
-            self._environment.action_spec(),
-            preprocessing_layers=scale,
-            conv_layer_params=[(32, (8, 8), 4), (64, (4, 4), 2), (64, (3, 3), 1)],
-            fc_layer_params=[512],
-        )
-        self._agent = DqnAgent(
-            self._environment.time_step_spec(),
-            self._environment.action_spec(),
-            q_network=network,
-            optimizer=tf.keras.optimizers.RMSprop(
-                learning_rate=2.5e-4, rho=0.95, momentum=0.0, epsilon=1e-5, centered=True
-            ),
-            target_update_period=2000,
-            td_errors_loss_fn=tf.keras.losses.Huber(reduction="none"),
-            gamma=0.99,
-            train_step_counter=tf.Variable(0, dtype=tf.int64),
-            epsilon_greedy=_EPSILON,
-        )
-        self._agent.initialize()
+        self._environment = environment = TFPyEnvironment(BreakoutStacks(settings["seed"]))
+        self._agent = agent = _agent(environment, settings["epsilon"])
         self._replay_buffer = TFUniformReplayBuffer(
-            self._agent.collect_data_spec,
-            batch_size=self._environment.batch_size,
-            max_length=self._transitions,
+            agent.collect_data_spec, batch_size=1, max_length=self._transitions
         )
         self._env_steps = tf_metrics.EnvironmentSteps()
         self._observers = [
@@ -138,29 +101,21 @@ class BookLoop:
             tf_metrics.AverageReturnMetric(),
             tf_metrics.AverageEpisodeLengthMetric(),
         ]
-        collect_driver = DynamicStepDriver(
-            self._environment,
-            self._agent.collect_policy,
-            observers=self._observers,
-            num_steps=self.env_steps_per_iteration,
+        self._collect = self._driver(agent.collect_policy, self.env_steps_per_iteration)
+        self._train = common.function(agent.train)
+
+    def _driver(self, policy: Any, env_steps: int) -> Any:
+        driver = DynamicStepDriver(
+            self._environment, policy, observers=self._observers, num_steps=env_steps
         )
-        self._collect = common.function(collect_driver.run)
-        self._train = common.function(self._agent.train)
-        self._batch_size = settings["batch_size"]
-        self._time_step: Any = None
-        self._policy_state: Any = self._agent.collect_policy.get_initial_state(
-            self._environment.batch_size
-        )
+        return common.function(driver.run)
 
     def fill(self) -> dict[str, Any]:
         """See `contestant.Contestant`."""
-        fill_driver = DynamicStepDriver(
-            self._environment,
-            RandomTFPolicy(self._environment.time_step_spec(), self._environment.action_spec()),
-            observers=self._observers,
-            num_steps=self._transitions,
-        )
-        self._time_step, _ = common.function(fill_driver.run)()
+        environment = self._environment
+        random = RandomTFPolicy(environment.time_step_spec(), environment.action_spec())
+        self._time_step, _ = self._driver(random, self._transitions)()
+        self._policy_state = self._agent.collect_policy.get_initial_state(1)
         dataset = self._replay_buffer.as_dataset(
             sample_batch_size=self._batch_size, num_steps=2, num_parallel_calls=3
         ).prefetch(3)
@@ -179,5 +134,31 @@ class BookLoop:
         return int(self._env_steps.result()), int(self._agent.train_step_counter)
 
 
+def _agent(environment: TFPyEnvironment, epsilon: float) -> DqnAgent:
+    scale = tf.keras.layers.Lambda(lambda pixels: tf.cast(pixels, tf.float32) / 255.0)
+    network = QNetwork(
+        environment.observation_spec(),
+        environment.action_spec(),
+        preprocessing_layers=scale,
+        conv_layer_params=[(32, (8, 8), 4), (64, (4, 4), 2), (64, (3, 3), 1)],
+        fc_layer_params=[512],
+    )
+    agent = DqnAgent(
+        environment.time_step_spec(),
+        environment.action_spec(),
+        q_network=network,
+        optimizer=tf.keras.optimizers.RMSprop(
+            learning_rate=2.5e-4, rho=0.95, momentum=0.0, epsilon=1e-5, centered=True
+        ),
+        target_update_period=2000,
+        td_errors_loss_fn=tf.keras.losses.Huber(reduction="none"),
+        gamma=0.99,
+        train_step_counter=tf.Variable(0, dtype=tf.int64),
+        epsilon_greedy=epsilon,
+    )
+    agent.initialize()
+    return agent
+
+
 if __name__ == "__main__":
-    contestant.serve_contestant(BookLoop, machine.versions)
+    contestant.serve(BookLoop)

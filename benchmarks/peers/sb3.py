@@ -5,68 +5,68 @@ but for these:
 
 - batch, ratio, replay size and random fill, which all contestants share;
 - epsilon, the final one from the start: with a high epsilon most actions need no forward pass;
-- `target_update_interval`, 8,000 environment steps, as often as the other contestants copy (the Zoo
-  has had 10,000 and 1,000): a copy is a small part of a second;
+- `target_update_interval`, 8,000 environment steps as with the others (the Zoo: 10,000, 1,000);
 - `optimize_memory_usage`, which the Zoo leaves off: observations are stored once instead of twice,
   as they must be for a million transitions to fit a common machine.
 """
 
 from __future__ import annotations
 
-import os
-import platform
 import time
 from importlib import metadata
 from typing import Any
 
+import ale_py
+import gymnasium
+import torch
+from stable_baselines3 import DQN
+from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.env_util import make_atari_env
+from stable_baselines3.common.vec_env import VecFrameStack
+
 from benchmarks import contestant
 
-_TARGET_UPDATE_ENV_STEPS = 8_000
-_EPSILON = 0.01
 _PACKAGES = ("ale-py", "gymnasium", "numpy", "stable-baselines3", "torch")
 
 
-class StableBaselines3:
-    """`DQN("CnnPolicy", ...)` and its `learn`.
+class StopAtDeadline(BaseCallback):
+    """Ends `learn` once the time is over, at the step after an update."""
 
-    Attributes:
-        env_steps_per_iteration: See `contestant.Contestant`.
-    """
+    deadline = float("inf")
+    _steps_since_update = 0
+
+    def _on_rollout_start(self) -> None:
+        self._steps_since_update = 0
+
+    def _on_step(self) -> bool:
+        self._steps_since_update += 1
+        return self._steps_since_update > 1 or time.perf_counter() < self.deadline
+
+
+class StableBaselines3(contestant.Contestant):
+    """`DQN("CnnPolicy", ...)` and its `learn`."""
 
     def __init__(self, settings: dict[str, Any]):
-        """Builds environment and model.
-
-        Args:
-            settings: `batch_size`, `env_steps_per_update`, `replay_transitions`, `seed`, `threads`.
-        """
-        import ale_py
-        import gymnasium
-        import torch
-        from stable_baselines3 import DQN
-        from stable_baselines3.common.callbacks import BaseCallback
-        from stable_baselines3.common.env_util import make_atari_env
-        from stable_baselines3.common.vec_env import VecFrameStack
-
+        """Builds environment and model from the settings of `throughput`."""
         gymnasium.register_envs(ale_py)
-        torch.set_num_threads(settings["threads"] or os.cpu_count() or 1)
+        torch.set_num_threads(settings["threads"])
         self.env_steps_per_iteration = settings["env_steps_per_update"]
         self._transitions = settings["replay_transitions"]
+        self._callback = StopAtDeadline()
         # NoFrameskip-v4: no sticky actions; the wrappers skip frames themselves.
-        environment = VecFrameStack(
-            make_atari_env("BreakoutNoFrameskip-v4", n_envs=1, seed=settings["seed"]), n_stack=4
-        )
+        games = make_atari_env("BreakoutNoFrameskip-v4", n_envs=1, seed=settings["seed"])
         self._model = DQN(
             "CnnPolicy",
-            environment,
+            VecFrameStack(games, n_stack=4),
             learning_rate=1e-4,
             buffer_size=self._transitions,
             learning_starts=self._transitions,
             batch_size=settings["batch_size"],
             train_freq=settings["env_steps_per_update"],
             gradient_steps=1,
-            target_update_interval=_TARGET_UPDATE_ENV_STEPS,
-            exploration_initial_eps=_EPSILON,
-            exploration_final_eps=_EPSILON,
+            target_update_interval=8_000,
+            exploration_initial_eps=settings["epsilon"],
+            exploration_final_eps=settings["epsilon"],
             optimize_memory_usage=True,
             # Does not go with it; the two together are refused.
             replay_buffer_kwargs={"handle_timeout_termination": False},
@@ -75,25 +75,14 @@ class StableBaselines3:
             verbose=0,
         )
 
-        class StopAtDeadline(BaseCallback):
-            """Ends `learn` once the time is over, at the step after an update."""
-
-            deadline = 0.0
-            _steps_since_update = 0
-
-            def _on_rollout_start(self) -> None:
-                self._steps_since_update = 0
-
-            def _on_step(self) -> bool:
-                self._steps_since_update += 1
-                return self._steps_since_update > 1 or time.perf_counter() < self.deadline
-
-        self._callback = StopAtDeadline()
-
     def fill(self) -> dict[str, Any]:
         """See `contestant.Contestant`."""
         self._model.learn(self._transitions, log_interval=1_000_000)
-        return {"num_environments": 1, "replay_capacity_transitions": self._transitions}
+        return {
+            "num_environments": 1,
+            "replay_capacity_transitions": self._transitions,
+            "versions": {package: metadata.version(package) for package in _PACKAGES},
+        }
 
     def train_until(self, deadline: float) -> None:
         """See `contestant.Contestant`."""
@@ -107,12 +96,5 @@ class StableBaselines3:
         return self._model.num_timesteps, self._model._n_updates
 
 
-def _versions() -> dict[str, str]:
-    return {
-        "python": platform.python_version(),
-        **{package: metadata.version(package) for package in _PACKAGES},
-    }
-
-
 if __name__ == "__main__":
-    contestant.serve_contestant(StableBaselines3, _versions)
+    contestant.serve(StableBaselines3)
