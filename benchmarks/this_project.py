@@ -88,32 +88,32 @@ class ThisProject(contestant.Contestant):
             UserError: The gin files or bindings are wrong.
         """
         from dqn_breakout import config, experiment, machine
-        from dqn_breakout.training.loop import iterations
+        from dqn_breakout.training.learning import turns
 
         config.parse(gin_files, gin_bindings)
         if share:
             machine.share_threads()
         with config.building():
             self._parts = parts = experiment.build(seed)
-        self._turns = iterations(
-            parts.collector, parts.learner, lambda: parts.metrics.env_steps, _BUDGET_ENV_STEPS
-        )
+        self._learning: Any = parts.learning
+        collector, learner = self._learning.collector, self._learning.learner
+        self._turns = turns(self._learning, _BUDGET_ENV_STEPS)
         self.num_environments = parts.environment.batch_size
-        self.env_steps_per_iteration = parts.collector.env_steps_per_iteration
-        self.env_steps_per_train_step = parts.learner.env_steps_per_train_step
-        self.batch_size = parts.learner.batch_size
+        self.env_steps_per_iteration = collector.env_steps_per_iteration
+        self.env_steps_per_train_step = learner.env_steps_per_train_step
+        self.batch_size = learner.batch_size
         self.convolution_lanes = config.value("create_q_network.convolution_lanes")
         self.observation_shape = tuple(parts.environment.observation_spec().shape)
         self.layers = floor.layers(parts.agent.q_network, self.observation_shape)
 
     def turn(self) -> None:
         """One turn of the training loop, a piece of the random fill at first."""
-        for value in next(self._turns).metrics or ():
+        for value in next(self._turns).metrics.values():
             float(value)
 
     def fill(self) -> dict[str, Any]:
         """Plays the random fill; its first piece, which compiles, is left out of the speed."""
-        fill_env_steps = self._parts.collector.random_fill_env_steps
+        fill_env_steps = self._learning.collector.random_fill_env_steps
         self.turn()
         env_steps, started = self.counts()[0], time.perf_counter()
         while self.counts()[0] < fill_env_steps:
@@ -121,7 +121,7 @@ class ThisProject(contestant.Contestant):
         steps, seconds = self.counts()[0] - env_steps, time.perf_counter() - started
         return {
             "num_environments": self.num_environments,
-            "replay_capacity_transitions": self._parts.replay_buffer.capacity_transitions,
+            "replay_capacity_transitions": self._learning.replay.capacity_transitions,
             "flops_per_sample": floor.flops_per_sample(self.layers),
             "random_fill_env_steps_per_second": steps / seconds if steps else None,
         }
@@ -137,11 +137,11 @@ class ThisProject(contestant.Contestant):
 
     def take_up_games(self) -> None:
         """Lets the next turn go on from where the games are, after others have played them."""
-        self._parts.collector.time_step = self._parts.environment.current_time_step()
+        self._learning.collector.time_step = self._parts.environment.current_time_step()
 
     def close(self) -> None:
         """Ends the games and their thread."""
-        self._parts.collector.close()
+        self._learning.collector.close()
 
     # --- Replay memory filled to a level ----------------------------------------------------------
 
@@ -156,7 +156,7 @@ class ThisProject(contestant.Contestant):
 
         from dqn_breakout.evaluation.saved_network import load_network
 
-        agent, buffer = self._parts.agent, self._parts.replay_buffer
+        agent, buffer = self._parts.agent, self._learning.replay
         trained = load_network(ROOT / "pretrained" / "breakout").q_network
         for ours, theirs in zip(agent.q_network.variables, trained.variables, strict=True):
             ours.assign(theirs)
@@ -175,7 +175,7 @@ class ThisProject(contestant.Contestant):
 
     def level(self, transitions: int) -> dict[str, int]:
         """Stores played rows again until so many transitions were stored, overwritten ones too."""
-        buffer = self._parts.replay_buffer
+        buffer = self._learning.replay
         wanted = transitions // buffer.num_environments
         while (there := buffer.rows_added) < wanted:
             first = there - self._rows_played
@@ -187,7 +187,7 @@ class ThisProject(contestant.Contestant):
     def memory(self) -> dict[str, int]:
         """Memory of this process in bytes, now and at most so far, and what is stored."""
         gc.collect()
-        buffer = self._parts.replay_buffer
+        buffer = self._learning.replay
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         return {
             "transitions": min(buffer.rows_added, buffer.max_length) * buffer.num_environments,
@@ -205,9 +205,9 @@ class ThisProject(contestant.Contestant):
         """Samples a group's transitions; and how many these are."""
         import tensorflow as tf
 
-        buffer, learner = self._parts.replay_buffer, self._parts.learner
+        buffer, learner = self._learning.replay, self._learning.learner
         number = learner.batch_size * learner.train_steps_per_group
-        return tf.function(lambda: buffer.sample_transitions(number), autograph=False), number
+        return tf.function(lambda: buffer.sample(number), autograph=False), number
 
     # --- The parts of a training iteration, see `profile` -----------------------------------------
 
@@ -223,9 +223,9 @@ class ThisProject(contestant.Contestant):
         from tf_agents.trajectories import trajectory as trajectory_lib
 
         environment, policy = self._parts.environment, self._parts.agent.collect_policy
-        add_batch = self._parts.replay_buffer.add_batch
+        add_batch = self._learning.replay.add_batch
         found = []
-        if self._parts.collector.overlapped:
+        if self._learning.collector.overlapped:
             policy = policy.detached()
             turn = self.env_steps_per_iteration / self.env_steps_per_train_step
             found = [Part("policy, synchronised", policy.synchronise, turn)]
@@ -256,19 +256,17 @@ class ThisProject(contestant.Contestant):
     def _parts_of_learning(self) -> list[Part]:
         import tensorflow as tf
 
-        from dqn_breakout.agents.rmsprop import create_optimizer
+        from dqn_breakout.agents.rmsprop import RMSprop
 
-        learner, agent, batch = self._parts.learner, self._parts.agent, self.batch_size
+        learner, agent, batch = self._learning.learner, self._parts.agent, self.batch_size
         sample, _ = self._sample()
-        time_steps, actions, next_time_steps = sample()
+        transitions = sample()
         # The learner asks for targets of a batch or of a whole group.
         train_steps = 1 if learner.targets_ahead else learner.train_steps_per_group
-        next_time_steps = tf.nest.map_structure(
-            lambda values: values[: batch * train_steps], next_time_steps
-        )
-        targets = tf.function(lambda: agent.td_targets(next_time_steps), autograph=False)
-        observations, actions, wanted = time_steps.observation[:batch], actions[:batch], targets()
-        wanted, weights = wanted[:batch, None], agent.q_network.trainable_weights
+        asked = tf.nest.map_structure(lambda values: values[: batch * train_steps], transitions)
+        targets = tf.function(lambda: agent.targets(asked), autograph=False)
+        observations, actions = transitions.observation[:batch], transitions.action[:batch]
+        wanted, weights = targets()[:batch, None], agent.q_network.trainable_weights
 
         @tf.function(autograph=False)
         def gradient() -> Any:
@@ -281,7 +279,7 @@ class ThisProject(contestant.Contestant):
         gradients = gradient()
         # The same gradient a hundred times leaves no network worth training.
         copies = [tf.Variable(each) for each in weights]
-        optimizer = create_optimizer()
+        optimizer = RMSprop()
 
         @tf.function(autograph=False)
         def update() -> None:

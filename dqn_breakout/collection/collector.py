@@ -38,6 +38,7 @@ class Collector:
 
     Attributes:
         random_fill_env_steps: Environment steps taken at random before training starts.
+        env_steps_per_iteration: Environment steps of a turn.
         overlapped: Whether `playing` is to be used, not `collect`.
         time_step: Where the games stand.
     """
@@ -63,7 +64,7 @@ class Collector:
             add_batch: Is given each trajectory: the replay buffer.
             metrics: Callables that are given each trajectory at once.
             random_fill_env_steps: See the class.
-            env_steps_per_iteration: Environment steps of a turn.
+            env_steps_per_iteration: See the class.
             overlapped: See the class.
 
         Raises:
@@ -76,6 +77,7 @@ class Collector:
             "waits for a turn's end and its frames are held until then.",
         )
         self.random_fill_env_steps = random_fill_env_steps
+        self.env_steps_per_iteration = env_steps_per_iteration
         self.overlapped = overlapped
         self.time_step: ts.TimeStep | None = None
         self._environment = environment

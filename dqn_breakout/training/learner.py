@@ -33,6 +33,8 @@ class Learner:
     Attributes:
         batch_size: Transitions of one train step.
         env_steps_per_train_step: The update ratio: environment steps for one train step.
+        train_steps_per_group: Train steps of a group.
+        targets_ahead: Whether a group's targets are computed beside the train step before.
     """
 
     def __init__(
@@ -52,8 +54,8 @@ class Learner:
             replay: Gives as many transitions as are asked for.
             batch_size: See the class.
             env_steps_per_train_step: See the class.
-            train_steps_per_group: Train steps of a group.
-            targets_ahead: Whether a group's targets are computed beside the train step before.
+            train_steps_per_group: See the class.
+            targets_ahead: See the class.
 
         Raises:
             UserError: A group draws too many transitions, or the target network would change inside
@@ -74,8 +76,8 @@ class Learner:
         )
         self.batch_size = batch_size
         self.env_steps_per_train_step = env_steps_per_train_step
-        self._train_steps_per_group = train_steps_per_group
-        self._targets_ahead = targets_ahead
+        self.train_steps_per_group = train_steps_per_group
+        self.targets_ahead = targets_ahead
         self._agent = agent
         self._replay = replay
 
@@ -83,7 +85,7 @@ class Learner:
         """How many train steps, in whole groups, bring the agent to the update ratio."""
         steps = max(env_steps_since_fill, 0) // self.env_steps_per_train_step
         due = steps - int(self._agent.train_step_counter.numpy())
-        return due - due % self._train_steps_per_group
+        return due - due % self.train_steps_per_group
 
     def train(self, train_steps: int) -> Metrics:
         """Takes train steps, each on a fresh batch.
@@ -100,7 +102,7 @@ class Learner:
                 step and what would follow it are not taken.
         """
         try:
-            return self._train(tf.constant(train_steps // self._train_steps_per_group))
+            return self._train(tf.constant(train_steps // self.train_steps_per_group))
         except tf.errors.InvalidArgumentError as error:
             if DIVERGED not in error.message:
                 raise
@@ -112,9 +114,9 @@ class Learner:
         The counters stand where it began, and a draw's number decides what is sampled.
         """
         train_steps = int(self._agent.train_step_counter.numpy())
-        group, place = divmod(train_steps, self._train_steps_per_group)
+        group, place = divmod(train_steps, self.train_steps_per_group)
         self._replay.samples_drawn.assign(group)
-        drawn = self._replay.sample(self.batch_size * self._train_steps_per_group)
+        drawn = self._replay.sample(self.batch_size * self.train_steps_per_group)
         batch = self._batch(drawn, place)
         arrays = {name: values.numpy() for name, values in batch._asdict().items()}
         arrays["q_values"] = self._agent.action_values(batch.observation).numpy()
@@ -132,7 +134,7 @@ class Learner:
     @tf.autograph.experimental.do_not_convert
     def _train_group(self) -> Metrics:
         """Takes one group's train steps; returns their metrics."""
-        steps = self._train_steps_per_group
+        steps = self.train_steps_per_group
         drawn = self._replay.sample(self.batch_size * steps)
         targets = self._targets(drawn)
         # Each batch's targets are asked for before the train step that precedes it, or they would
@@ -158,9 +160,9 @@ class Learner:
 
     def _targets(self, drawn: Transitions) -> Iterator[tf.Tensor]:
         """The targets of a group's batches, one batch after the other."""
-        steps = range(self._train_steps_per_group)
+        steps = range(self.train_steps_per_group)
         needs_online = self._agent.objective.needs_online
-        if not self._targets_ahead and not needs_online:
+        if not self.targets_ahead and not needs_online:
             every = self._agent.targets(drawn)
             yield from (self._batch(every, place) for place in steps)
             return

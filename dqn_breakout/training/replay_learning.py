@@ -29,6 +29,8 @@ class ReplayLearning:
 
     Attributes:
         replay: Where experience is kept.
+        collector: Plays.
+        learner: Takes train steps.
     """
 
     def __init__(
@@ -67,19 +69,19 @@ class ReplayLearning:
         random_policy = RandomPolicy(
             agent.time_step_spec, agent.action_spec, seed, "collection/random fill"
         )
-        self._collector = Collector(
+        self.collector = Collector(
             environment, random_policy, agent.collect_policy, self.replay.add_batch,
             metrics.observers,
         )  # fmt: skip
-        self.random_fill_env_steps = self._collector.random_fill_env_steps
-        self._learner = Learner(agent, self.replay)
-        streams = {**self._collector.variables(), "replay_samples_drawn": self.replay.samples_drawn}
+        self.random_fill_env_steps = self.collector.random_fill_env_steps
+        self.learner = Learner(agent, self.replay)
+        streams = {**self.collector.variables(), "replay_samples_drawn": self.replay.samples_drawn}
         self.parts: dict[str, Stateful] = {
             "network": Variables(agent.network_variables()),
             "learner": Variables(agent.state_variables()),
             "metrics": Variables(metrics.variables()),
             "collection": Variables(streams),
-            "environment": self._collector,
+            "environment": self.collector,
         }
 
     @property
@@ -91,16 +93,16 @@ class ReplayLearning:
         """A piece of the random fill, or a turn of playing and the train steps that are due."""
         env_steps, fill = self.env_steps, self.random_fill_env_steps
         if env_steps < fill:
-            self._collector.fill(env_steps)
+            self.collector.fill(env_steps)
             return Turn(self.env_steps, 0, {})
-        overlapped = self._collector.overlapped
+        overlapped = self.collector.overlapped
         if not overlapped:
-            self._collector.collect()
+            self.collector.collect()
             env_steps = self.env_steps
         # Overlapped, the steps of this very turn come to replay, and are trained for, in the next.
-        due = max(self._learner.train_steps_due(env_steps - fill), 0)
-        with self._collector.playing() if overlapped else contextlib.nullcontext():
-            metrics = self._learner.train(due) if due else {}
+        due = max(self.learner.train_steps_due(env_steps - fill), 0)
+        with self.collector.playing() if overlapped else contextlib.nullcontext():
+            metrics = self.learner.train(due) if due else {}
         return Turn(self.env_steps, due, metrics)
 
     def status(self) -> dict[str, Any]:
@@ -124,9 +126,9 @@ class ReplayLearning:
         """An action, and the env step's share of a train step."""
         observation_shape = self._environment.observation_spec().shape
         forward = forward_flops(self._agent.q_network, observation_shape[:2])
-        samples = self._learner.batch_size / self._learner.env_steps_per_train_step
+        samples = self.learner.batch_size / self.learner.env_steps_per_train_step
         return forward * (1 + _FORWARD_PASSES_OF_A_TRAIN_STEP * samples)
 
     def close(self) -> None:
         """Ends the thread that plays, and the games."""
-        self._collector.close()
+        self.collector.close()

@@ -55,7 +55,7 @@ def test_a_part_does_all_of_its_work_and_leaves_the_network(project: ThisProject
     network = project._parts.agent.q_network
     before = [weights.numpy() for weights in network.variables]
     done = {part.name: part.call() for part in project.parts()}
-    group = 4 * project._parts.learner.train_steps_per_group
+    group = 4 * project._learning.learner.train_steps_per_group
     sampled = done["replay, sampling"]
     assert sampled.time_steps.observation.shape == (group, 84, 84, 4)
     assert sampled.next_time_steps.observation.shape == (group, 84, 84, 4)
@@ -86,7 +86,7 @@ def test_a_filled_buffer_repeats_what_was_played(
     # The network of pretrained/breakout has the paper's layers.
     own = SimpleNamespace(q_network=project._parts.agent.q_network)
     monkeypatch.setattr(saved_network, "load_network", lambda _: own)
-    counted, buffer = project.counts(), project._parts.replay_buffer
+    counted, buffer = project.counts(), project._learning.replay
     project.play(80)
     assert project.counts() == counted
     there, period = buffer.rows_added, project._rows_played
