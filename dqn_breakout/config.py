@@ -188,29 +188,31 @@ def _bind(name: str, text: str, place: str) -> None:
     setting = name.rpartition("/")[2]
     selector, _, parameter = setting.rpartition(".")
     try:
-        found = _REGISTRY.get_match(selector)
-        if found and found.selector.startswith(_OTHERS):
-            ours = [each for each in _own_names() if each.endswith(f".{parameter}")]
-            meant = f"write {ours[0]}" if len(ours) == 1 else "remove it"
-            own = "TF-Agents' own, and this project sets it up itself"
-            raise UserError(f"{setting} is {own}; {meant}.")
+        for each in (selector, *re.findall(r"@(?:\w+/)*([\w.]+)", text)):
+            found = _REGISTRY.get_match(each)
+            if found and found.selector.startswith(_OTHERS):
+                ours = [name for name in _own_names() if name.endswith(f".{parameter}")]
+                meant = f"write {ours[0]}" if each == selector and len(ours) == 1 else "remove it"
+                own = "TF-Agents' own, and this project sets it up itself"
+                raise UserError(f"{setting if each == selector else each} is {own}; {meant}.")
         gin.parse_config(f"{name} = {text}")
     except Exception as error:  # gin does not say what it raises.
         said = _said(error)
         if said.startswith(("No configurable", "Configurable")):
             reference = re.search(r"reference '@([\w.]+)'", said)
-            said = said[:-1] + _hint(reference[1] if reference else setting, _own_names())
+            names = {each: each for each in _own_names() if ("." in each) != bool(reference)}
+            said = said[:-1] + _hint(reference[1] if reference else setting, names)
         raise UserError(f"{place}: {said}") from error
 
 
-def _own_names() -> dict[str, str]:
-    """What may be written, for itself: `create_agent`, `create_agent.gamma` and so on."""
+def _own_names() -> list[str]:
+    """This project's configurables, and what can be bound: `create_agent`, `create_agent.gamma`."""
     names = []
     for selector, each in _REGISTRY.items():
         if selector.startswith("dqn_breakout."):
             parameters = inspect.signature(each.wrapped).parameters
             names += [each.name, *(f"{each.name}.{parameter}" for parameter in parameters)]
-    return {name: name for name in names}
+    return names
 
 
 def _check_macros(places: dict[str, str], referred_to: set[str]) -> None:

@@ -157,6 +157,10 @@ WRONG = [
     ("Agent_.network = [{1: @s/netwrk_}]", "reference '@netwrk_'; did you mean network_?"),
     ("twin.size = 3", "1: Ambiguous selector 'twin', matches ["),
     ("build.q_network = 1", "; it is create_agent.q_network now."),
+    (
+        "network_.x = 1",
+        "1: Configurable 'network_' doesn't have a parameter named 'x'; did you mean network_.",
+    ),
     ("Agent_.train_step = 1", "1: Configurable 'Agent_' has denylisted kwarg 'train_step'"),
     (
         "x/Foreign_.glow = 0.5",
@@ -165,6 +169,10 @@ WRONG = [
     ("agents.Foreign_.glow = 0.5", "itself; write create_foreign_.glow."),
     ("Foreign_.clipping = 1", "itself; remove it."),
     ("macro.value = 1", "itself; remove it."),
+    (
+        "network_.inner = [@x/Foreign_]",
+        "1: Foreign_ is TF-Agents' own, and this project sets it up",
+    ),
     ("Agent_.network = @s/network_()", "1: write @s/network_ without brackets: it is called where"),
     ("network_.inner = %GMAE\nGAME = 1", "The macro %GMAE is not defined; did you mean GAME?"),
     ("\nglow = 1", "2: nothing refers to a macro %glow; did you mean create_foreign_.glow?"),

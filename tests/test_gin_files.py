@@ -69,7 +69,7 @@ def test_every_file_is_known_to_stand_alone_or_not():
 def test_a_file_trains_and_evaluates_and_uses_all_of_its_bindings(name, tmp_path, monkeypatch):
     # A game of minutes under a protocol that knows nothing of the limit above.
     for protocol in protocols.PROTOCOLS.values():
-        short = dataclasses.replace(protocol, max_ale_frames=120)
+        short = dataclasses.replace(protocol, rules={**protocol.rules, "max_ale_frames": 120})
         monkeypatch.setitem(protocols.PROTOCOLS, protocol.name, short)
     game = settings(name)["create_environment.game"]
     expected = text_of(name, "smoke.gin", bindings=TINY)
