@@ -15,7 +15,7 @@ import pprint
 import re
 import sys
 import tokenize
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +38,11 @@ _REGISTRY = gin_config._REGISTRY
 # Who registers configurables that are not for users to set.
 _OTHERS = ("gin.", "tf_agents.")
 
+_LACKING = (
+    "The configuration sets no value for {}; give a whole file such as --gin_file=breakout.gin "
+    "before it, or bind what is missing."
+)
+
 
 def available() -> list[str]:
     """Returns the names of the gin files in `GIN_DIRECTORY`, sorted."""
@@ -54,19 +59,19 @@ def resolve(name: str) -> Path:
     for path in (Path(name), own, Path(f"{own}.gin"), Path(f"{name}.gin")):
         if os.path.isfile(path):  # Path.is_file raises where a name is too long.
             return path.resolve()
-    hint = _hint(os.path.basename(name), available())
-    listing = ", ".join(available()) or "none"
+    hint = _hint(Path(name).stem, {Path(each).stem: each for each in available()})
     raise UserError(
-        f"There is no gin file {errors.shown(name)}{hint} gin files in {GIN_DIRECTORY}: {listing}."
+        f"There is no gin file {errors.shown(name)}{hint} gin files in {GIN_DIRECTORY}: "
+        f"{', '.join(available()) or 'none'}."
     )
 
 
-def _hint(name: str, names: Iterable[str]) -> str:
-    """Ends the sentence that a name is wrong."""
+def _hint(name: str, meant: Mapping[str, str]) -> str:
+    """Ends the sentence that a name is wrong; `meant` says what to write for a name."""
     if name in _MOVED:
         return f"; it is {_MOVED[name]} now."
-    near = errors.nearest(name, names)
-    return f"; did you mean {near}?" if near else "."
+    near = errors.nearest(name, meant)
+    return f"; did you mean {meant[near]}?" if near else "."
 
 
 # --- Reading and binding --------------------------------------------------------------------------
@@ -94,49 +99,45 @@ class _AsWritten(config_parser.ParserDelegate):
 
 
 def _settings(
-    source: Path | str, title: str, delegate: _AsWritten, files: tuple[Path, ...] = ()
+    source: Path | str, delegate: _AsWritten, files: tuple[Path, ...] = (), title: str = ""
 ) -> Iterator[tuple[str, str, str]]:
-    """Yields what a file or a text sets, with what it includes.
+    """Yields what a file, or a text itself, sets: names, values as text, and places.
 
-    Args:
-        source: The file, or the text itself.
-        title: What messages call it.
-        delegate: What gin's parser makes references with.
-        files: Where the text stands, behind what includes it. None: it may not include anything.
-
-    Yields:
-        The name (`scope/create_agent.gamma`, or a macro's), the value in one spelling on one line,
-        and the place, such as `own.gin line 3`.
+    A name is `scope/create_agent.gamma`, or a macro's; a value is in one spelling on one line; a
+    place is as `own.gin line 3`, where `title` is what messages call a text. `files` are those that
+    it may not include, itself last; none where it may not include any.
     """
-    parser = statement = None
+    text, parser, statement = "", None, None
+    if isinstance(source, Path):
+        own = source.parent == GIN_DIRECTORY.resolve()
+        title = source.name if own else errors.printable(str(source))
+
+    def place(line: int) -> str:
+        return f"{title} line {line}" if "\n" in text else title
+
     try:
         text = source if isinstance(source, str) else source.read_text(encoding="utf-8-sig")
         parser = config_parser.ConfigParser(text, delegate)
         while statement := parser.parse_statement():
-            place = f"{title} line {statement.location.line_num}"
             if isinstance(statement, config_parser.BindingStatement):
                 scope = f"{statement.scope}/" if statement.scope else ""
                 parameter = f".{statement.arg_name}" if statement.arg_name else ""
                 value = pprint.pformat(statement.value, width=sys.maxsize)
-                yield f"{scope}{statement.selector}{parameter}", value, place
+                name = f"{scope}{statement.selector}{parameter}"
+                yield name, value, place(statement.location.line_num)
             elif isinstance(statement, config_parser.IncludeStatement) and files:
                 beside = files[-1].parent / statement.filename
                 included = resolve(str(beside) if beside.is_file() else statement.filename)
                 if included in files:
-                    raise UserError(f"{_title(included)} includes itself.")
-                yield from _settings(included, _title(included), delegate, (*files, included))
+                    raise UserError(f"{included.name} includes itself.")
+                yield from _settings(included, delegate, (*files, included))
             elif not isinstance(statement, config_parser.BlockDeclaration):
                 raise UserError("only settings are allowed here, no include and no import.")
             statement = None
     except Exception as error:  # gin's parser does not say what it raises.
         line = parser.current_token.start[0] if parser else 1
         line = statement.location.line_num if statement else getattr(error, "lineno", None) or line
-        raise UserError(f"{title} line {line}: {_said(error)}") from error
-
-
-def _title(path: Path) -> str:
-    own = path.parent == GIN_DIRECTORY.resolve()
-    return path.name if own else errors.printable(str(path))
+        raise UserError(f"{place(line)}: {_said(error)}") from error
 
 
 def _said(error: Exception) -> str:
@@ -156,24 +157,20 @@ def parse(
 ) -> None:
     """Replaces gin's configuration by that of the files and bindings, and locks it.
 
-    Later settings win: files in order, each include where it stands, then the bindings.
-
-    Args:
-        gin_files: Names or paths, as `resolve` takes them.
-        gin_bindings: Settings such as `create_agent.gamma = 0.99`.
-        includes: Whether files may include others, which are looked for beside them, then as
-            `resolve` does. What a run saved never does, and may come from a stranger.
+    Later settings win: files in order, as `resolve` finds them, each `include` (beside the file
+    that includes, else as `resolve` does) where it stands, then bindings. Without `includes` there
+    may be none: what a run saved never has any, and may come from a stranger.
 
     Raises:
         UserError: Something is not found, not gin, not known, TF-Agents' own, an undefined macro,
             a macro that nothing refers to (unless a file in `GIN_DIRECTORY` sets it), an `import`,
-            or a number that no configuration can hold. gin's configuration is then empty.
+            or no number that a configuration can hold. gin's configuration is then empty.
     """
     gin.clear_config()
     read = _AsWritten()
-    paths = map(resolve, gin_files)
-    sources = [_settings(path, _title(path), read, (path,) if includes else ()) for path in paths]
-    sources += [_settings(each, f"Binding {errors.shown(each)}", read) for each in gin_bindings]
+    files = map(resolve, gin_files)
+    sources = [_settings(file, read, (file,) if includes else ()) for file in files]
+    sources += [_settings(each, read, (), f"Binding {errors.shown(each)}") for each in gin_bindings]
     macros = {}
     try:
         for name, text, place in itertools.chain(*sources):
@@ -181,32 +178,30 @@ def parse(
             if "." not in name:
                 macros[name] = place
         _check_macros(macros, read.macros - {"gin.REQUIRED"})
-        try:
-            gin.finalize()
-        except Exception as error:  # Hooks raise what they like.
-            raise UserError(f"The configuration is refused: {_said(error)}") from error
-    except UserError:
+        gin.finalize()
+    except Exception as error:  # Also what gin's finalize hooks refuse.
         gin.clear_config()
-        raise
+        raise UserError(_said(error)) from error
 
 
 def _bind(name: str, text: str, place: str) -> None:
     setting = name.rpartition("/")[2]
     selector, _, parameter = setting.rpartition(".")
     try:
-        found = _REGISTRY.get_match(selector)
-        if found and found.selector.startswith(_OTHERS):
-            ours = [each for each in _own_names() if each.endswith(f".{parameter}")]
-            raise UserError(
-                f"{setting} is TF-Agents' own, and this project sets {selector} up itself; "
-                + (f"write {ours[0]} instead." if len(ours) == 1 else "remove it.")
-            )
+        for each in (selector, *re.findall(r"@(?:\w+/)*([\w.]+)", text)):
+            found = _REGISTRY.get_match(each)
+            if found and found.selector.startswith(_OTHERS):
+                ours = [name for name in _own_names() if name.endswith(f".{parameter}")]
+                meant = f"write {ours[0]}" if each == selector and len(ours) == 1 else "remove it"
+                own = "TF-Agents' own, and this project sets it up itself"
+                raise UserError(f"{setting if each == selector else each} is {own}; {meant}.")
         gin.parse_config(f"{name} = {text}")
     except Exception as error:  # gin does not say what it raises.
         said = _said(error)
         if said.startswith(("No configurable", "Configurable")):
             reference = re.search(r"reference '@([\w.]+)'", said)
-            said = said[:-1] + _hint(reference[1] if reference else setting, _own_names())
+            names = {each: each for each in _own_names() if ("." in each) != bool(reference)}
+            said = said[:-1] + _hint(reference[1] if reference else setting, names)
         raise UserError(f"{place}: {said}") from error
 
 
@@ -214,7 +209,7 @@ def _own_names() -> list[str]:
     """This project's configurables, and what can be bound: `create_agent`, `create_agent.gamma`."""
     names = []
     for selector, each in _REGISTRY.items():
-        if not selector.startswith(_OTHERS):
+        if selector.startswith("dqn_breakout."):
             parameters = inspect.signature(each.wrapped).parameters
             names += [each.name, *(f"{each.name}.{parameter}" for parameter in parameters)]
     return names
@@ -223,12 +218,12 @@ def _own_names() -> list[str]:
 def _check_macros(places: dict[str, str], referred_to: set[str]) -> None:
     """Refuses undefined macros, and `learning_rate = 0.1`, which gin takes for a macro."""
     for name in referred_to - places.keys():
-        raise UserError(f"The macro %{name} is not defined{_hint(name, places)}")
+        hint = _hint(name, {each: each for each in places})
+        raise UserError(f"The macro %{name} is not defined{hint}")
     for name in places.keys() - referred_to:
         if places[name].partition(" line ")[0] not in available():
             meant = {each.rpartition(".")[2]: each for each in [*_own_names(), *referred_to]}
-            near = errors.nearest(name, meant)
-            hint = f"; did you mean {meant[near]}?" if near else "."
+            hint = _hint(name, meant)
             raise UserError(f"{places[name]}: nothing refers to a macro %{name}{hint}")
 
 
@@ -245,26 +240,13 @@ def value(parameter: str, *default: Any) -> Any:
     with building():
         found = gin.get_bindings(configurable)
     if name not in found and not default:
-        raise _lacking([parameter])
-    return found[name] if name in found else default[0]
-
-
-def _lacking(names: Sequence[str]) -> UserError:
-    listing = " and ".join(names) if len(names) < 3 else f"{names[0]} and {len(names) - 1} more"
-    return UserError(
-        f"The configuration sets no value for {listing}; give a whole file such as "
-        "--gin_file=breakout.gin before it, or bind what is missing."
-    )
+        raise UserError(_LACKING.format(parameter))
+    return found.get(name, *default)
 
 
 @contextlib.contextmanager
 def building() -> Iterator[None]:
-    """While builders run: turns what a configuration lacks or confuses into a `UserError`.
-
-    Raises:
-        UserError: A parameter has no value, macros run in a circle, or a builder is called with
-            what does not fit it: another one is bound than is needed.
-    """
+    """While builders run: what gin lacks, and a builder that does not fit, is a UserError."""
     try:
         yield
     except RecursionError as error:
@@ -273,16 +255,16 @@ def building() -> Iterator[None]:
         text = str(error)
         lacking = re.match(r"Required bindings for `(.*?)` not provided in config: (.*)", text)
         if lacking:
-            names = re.findall(r"'(\w+)'", lacking[2])
-            raise _lacking([f"{lacking[1]}.{name}" for name in names]) from error
-        misfit = re.match(r"(?:(.+)\(\) )?(missing|takes|got|too many|multiple) ", text)
-        builder = re.search(r"\n  In call to configurable '(\w+)'", text)
+            names = [f"{lacking[1]}.{name}" for name in re.findall(r"'(\w+)'", lacking[2])]
+            several = f"{names[0]} and {len(names) - 1} more" if len(names) > 2 else None
+            raise UserError(_LACKING.format(several or " and ".join(names))) from error
+        call = r"(?:(\S+?)(?:\.__init__)?\(\) )?(?:missing|takes|got|too many|multiple) "
+        misfit = re.match(rf"{call}(?s:.*?)\n  In call to configurable '(\w+)'", text)
         # A plain function that a builder calls wrongly is a fault of the code.
-        called = gin.get_configurable(builder[1]).__qualname__ if builder else None
-        if not misfit or not builder or misfit[1] not in (None, called, f"{called}.__init__"):
+        if not misfit or misfit[1] not in (None, gin.get_configurable(misfit[2]).__qualname__):
             raise
         said = errors.first_line(error)
-        raise UserError(f"{said}; bind what {builder[1]} lacks, or another builder.") from error
+        raise UserError(f"{said}; bind what {misfit[2]} lacks, or another builder.") from error
 
 
 # --- What was used --------------------------------------------------------------------------------
@@ -303,27 +285,20 @@ def operative_config() -> str:
 
 
 def bindings(text: str) -> dict[str, str]:
-    """Reads the settings of a gin text, which holds neither `include` nor `import`.
+    """Reads a gin text: `create_agent.gamma`, or the name of a macro -> the value as text.
 
-    Returns:
-        `Configurable.parameter` (with its scope, if any) or the name of a macro -> the value's
-        text, on one line and in one spelling: `2.5e-4` is `0.00025`, dictionaries are sorted.
-
-    Raises:
-        UserError: The text is not gin.
+    Values are on one line and in one spelling: `2.5e-4` is `0.00025`, dictionaries are sorted.
+    Raises UserError where the text is not gin, includes or imports.
     """
-    return {name: value for name, value, _ in _settings(text, "The configuration", _AsWritten())}
+    settings = _settings(text, _AsWritten(), title="The configuration")
+    return {name: value for name, value, _ in settings}
 
 
 def differences(old: str, new: str) -> list[str]:
     """Says how two configurations differ, macros replaced by what they stand for.
 
-    Returns:
-        A sentence for each parameter that differs, sorted by its name, such as
-        `create_agent.gamma: 0.99 there, 0.5 here`: there is `old`. Empty if none differs.
-
-    Raises:
-        UserError: A text is not gin.
+    Returns a sentence for each parameter that differs, sorted by its name, such as
+    `create_agent.gamma: 0.99 there, 0.5 here`. Raises UserError where a text is not gin.
     """
     there, here = _without_macros(old), _without_macros(new)
     return [

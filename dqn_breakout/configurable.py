@@ -40,9 +40,9 @@ class Kind:
 
 
 def _is_whole(value: object, least: int) -> bool:
-    return (
-        isinstance(value, numbers.Integral) and not isinstance(value, bool) and int(value) >= least
-    )
+    if isinstance(value, bool) or not isinstance(value, numbers.Integral):
+        return False
+    return least <= int(value) < 2**63  # TensorFlow and NumPy count in 64 bits.
 
 
 def _is_real(value: object, fits: Callable[[float], bool]) -> bool:

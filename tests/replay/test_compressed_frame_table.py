@@ -195,12 +195,12 @@ def test_one_line_of_gin_chooses(clean_gin: None, binding: str, table: type[Fram
         ("'compressed_frames'", r"is the text 'compressed_frames'; write @plain_frames or @com"),
         (
             "@compressed_frames()",
-            r"frame_table takes a builder; write @compressed_frames, without brackets\.",
+            r"frame_table = @compressed_frames\(\)': write @compressed_frames without brackets",
         ),
         ("None", r"is None; write @plain_frames or @compressed_frames\."),
         ("5", r"is 5; write"),
         ("@compresed_frames", r"did you mean compressed_frames\?"),
-        ("@weights_of_nothing", r"no configurable is called"),
+        ("@weights_of_nothing", r"No configurable matching"),
     ],
 )
 def test_what_is_no_frame_table_is_refused(clean_gin: None, binding: str, said: str) -> None:
