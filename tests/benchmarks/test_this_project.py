@@ -57,8 +57,8 @@ def test_a_part_does_all_of_its_work_and_leaves_the_network(project: ThisProject
     done = {part.name: part.call() for part in project.parts()}
     group = 4 * project._learning.learner.train_steps_per_group
     sampled = done["replay, sampling"]
-    assert sampled.time_steps.observation.shape == (group, 84, 84, 4)
-    assert sampled.next_time_steps.observation.shape == (group, 84, 84, 4)
+    assert sampled.observation.shape == (group, 84, 84, 4)
+    assert sampled.next_observation.shape == (group, 84, 84, 4)
     assert [each.shape for each in done["gradient"]] == [each.shape for each in before]
     for was, weights in zip(before, network.variables, strict=True):
         np.testing.assert_array_equal(was, weights.numpy())
