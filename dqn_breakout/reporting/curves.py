@@ -112,10 +112,10 @@ def _parser() -> argparse.ArgumentParser:
     add("--data", type=Path, metavar="FILE", help="also the curves as numbers, .csv or .json")
     add("--panels", action="store_true", help="loss, mean Q, epsilon and speed of runs instead")
     add("--title", help="what stands above the figure (default: the game)")
-    add("--max_env_steps", type=int, metavar="N", help="where the axis ends")
+    add("--max_env_steps", type=int, metavar="N", help="where the axis ends (default: the runs)")
     add("--random_score", type=float, metavar="SCORE", help="mean return of a random player")
     add("--published", **many, type=Path, metavar="FILE.csv", help=f"has columns {columns}")
-    add("--published_curve", **many, metavar="NAME", help="one to draw, such as DQN/nature_cnn")
+    add("--published_curve", **many, metavar="NAME", help="such as DQN/nature_cnn (default: all)")
     add("--published_label", **many, metavar="LABEL", help="what to call it, with its protocol")
     return parser
 

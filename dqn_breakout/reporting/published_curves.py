@@ -27,7 +27,7 @@ def read(path: Path) -> dict[str, pd.DataFrame]:
         UserError: The file cannot be read, lacks a column, or holds a value of the wrong kind.
     """
     kinds: Any = {"usecols": COLUMNS, "dtype": _NAME | _NUMBERS}
-    unknown = {"std_over_seeds": [""]}  # And nothing else: an encoder may be called "none".
+    unknown = {"std_over_seeds": [""]}  # And nothing else: an encoder may be called "None".
     try:
         points = pd.read_csv(path, keep_default_na=False, na_values=unknown, **kinds)
     except (OSError, ValueError) as error:

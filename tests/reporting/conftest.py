@@ -78,7 +78,7 @@ def published_csv(tmp_path: Path) -> Path:
         "breakout,nature_cnn,DQN,4000,8.0,1.0,5\n"
         "breakout,nature_cnn,DQN,2000,3.0,0.5,5\n"
         "breakout,nature_cnn,DQN,90000,500.0,9.0,5\n"
-        "breakout,none,QR-DQN,2000,6.0,0.5,4\n"
+        "breakout,None,QR-DQN,2000,6.0,0.5,4\n"
         "breakout,impala_cnn,DQN,2000,9.0,0.5,5\n"
         "space_invaders,nature_cnn,DQN,2000,100.0,,5\n"
     )

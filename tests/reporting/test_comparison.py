@@ -29,13 +29,6 @@ def test_no_mean_where_seeds_share_no_steps(write_run):
     assert rows["kind"].tolist() == ["training", "training"]
 
 
-def test_labels_keep_their_order_and_their_runs(write_run):
-    paths = [write_run(name) for name in ("one", "two", "three")]
-    rows = comparison.joined(training(paths, ["b", "a", "b"]))
-    found = rows.drop_duplicates(["kind", "label", "run"]).fillna({"run": "mean"})
-    assert (found["label"] + " " + found["run"]).tolist() == ["b one", "b three", "b mean", "a two"]
-
-
 def test_gaps_stay_inside_and_go_at_the_ends(write_run):
     returns = enumerate([None, 1.0, None, 3.0, None], 2)
     lines = [log_line(1000 * number, average_return=value) for number, value in returns]
@@ -61,7 +54,8 @@ def test_published_band_is_one_standard_deviation(published_csv):
 @pytest.fixture
 def rows(write_run):
     machado = evaluation(4.0, protocol={"name": "machado"}, ci95=None, games=30)
-    runs = {"run": read_run(write_run(evaluations={2000: evaluation(1 / 3), 3000: machado}))}
+    scores = {2000: evaluation(1 / 3), 3000: machado}
+    runs = {"run": read_run(write_run(lines=[log_line(2000), log_line(3000)], evaluations=scores))}
     curves = comparison.training(runs, ["a, b"], comparison.RETURN)
     curves += comparison.evaluations(runs, ["a, b"])
     return comparison.joined([*curves, comparison.random_player(1.7)])
@@ -72,8 +66,6 @@ def test_csv(rows):
         "kind,label,run,seed,metric,protocol,env_steps,value,low,high,samples",
         'training,"a, b",run,7,average_return,,2000,2.0,,,',
         'training,"a, b",run,7,average_return,,3000,3.0,,,',
-        'training,"a, b",run,7,average_return,,4000,4.0,,,',
-        'training,"a, b",run,7,average_return,,5000,5.0,,,',
         'evaluation,"a, b",run,7,average_return,nature,2000,0.333333,-1.16667,1.83333,10',
         'evaluation,"a, b",run,7,average_return,machado,3000,4.0,,,30',
         "random_player,Random player,,,average_return,,0,1.7,,,",
@@ -83,8 +75,8 @@ def test_csv(rows):
 def test_json(rows):
     training, nature, machado, random = json.loads(comparison.encoded(rows, ".json"))["curves"]
     assert list(training) == list(rows)
-    assert training["env_steps"] == [2000, 3000, 4000, 5000]
-    assert (training["seed"], training["protocol"], training["low"]) == (7, None, [None] * 4)
+    assert training["env_steps"] == [2000, 3000]
+    assert (training["seed"], training["protocol"], training["low"]) == (7, None, [None] * 2)
     assert (nature["samples"], machado["protocol"], random["run"]) == ([10], "machado", None)
 
 

@@ -1,8 +1,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 
 from dqn_breakout.reporting.summary import main, summarise
 from tests.reporting.conftest import evaluation, log_line
@@ -63,10 +61,3 @@ def test_a_run_that_has_just_begun(write_run):
 def test_text_does_not_steer_the_terminal(write_run):
     text = summarise(write_run(game="Break\x1b[2Jout [bold]\n"))
     assert "Game               Break\\x1b[2Jout [bold]\\n\n" in text
-
-
-def test_module(tmp_path):
-    words = [sys.executable, "-m", "dqn_breakout.reporting.summary", "nowhere"]
-    answer = subprocess.run(words, capture_output=True, text=True, check=False)
-    assert (answer.returncode, answer.stdout) == (2, "")
-    assert answer.stderr.startswith("There is no directory nowhere.")
