@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from tf_agents.environments.tf_py_environment import TFPyEnvironment
@@ -76,13 +76,9 @@ class ScriptedGames(Games):
 
     def _step(self) -> GamesStep:
         moves = self._moves
+        seen = zip(range(self.batch_size), self._seed, self._steps, strict=True)
         return GamesStep(
-            frames=np.stack(
-                [
-                    frame_of(place, seed, step, self.frame_shape)
-                    for place, (seed, step) in enumerate(zip(self._seed, self._steps, strict=True))
-                ]
-            ),
+            frames=np.stack([frame_of(*each, self.frame_shape) for each in seen]),
             rewards=np.array([move.reward for move in moves], np.float32),
             terminated=np.array([move.end == "terminated" for move in moves]),
             truncated=np.array([move.end == "truncated" for move in moves]),
@@ -122,24 +118,18 @@ def random_scripts(
     return scripts
 
 
-def scripted_environment(
-    games: Games,
-    *,
-    seed: int = 0,
-    terminal_on_life_loss: bool = True,
-    fire_on_reset: bool = True,
-) -> TFPyEnvironment:
-    """The environment that a run would have, around `games`."""
+def under_rules(
+    games: Games, *, seed: int = 0, terminal_on_life_loss: bool = True, fire_on_reset: bool = True
+) -> AtariEnvironment:
+    """`games` as one frame after the other, under the rules of training."""
     rules = {"terminal_on_life_loss": terminal_on_life_loss, "fire_on_reset": fire_on_reset}
     spec = EnvironmentSpec("Scripted", games.action_meanings, True, 4, 15.0, None, rules)
-    environment = AtariEnvironment(
-        games,
-        spec,
-        seed,
-        "collection",
-        **rules,
-    )
-    return TFPyEnvironment(FrameStack4(environment))
+    return AtariEnvironment(games, spec, seed, "collection", **rules)
+
+
+def scripted_environment(games: Games, **arguments: Any) -> TFPyEnvironment:
+    """The environment that a run would have, around `games`; see `under_rules`."""
+    return TFPyEnvironment(FrameStack4(under_rules(games, **arguments)))
 
 
 def trajectories(environment: TFPyEnvironment, seed: int = 0) -> Iterator[trajectory.Trajectory]:

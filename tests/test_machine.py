@@ -13,8 +13,11 @@ from pathlib import Path
 
 import psutil
 import pytest
+import tensorflow as tf
 
-from dqn_breakout import machine
+from dqn_breakout import config, machine
+from dqn_breakout.errors import UserError
+from dqn_breakout.networks import nature_cnn  # noqa: F401  (registers create_q_network)
 
 
 def git(folder: Path, *arguments: str) -> str:
@@ -47,30 +50,20 @@ def test_versions_are_those_that_are_installed():
         assert versions[package] == importlib.metadata.version(package)
 
 
-def test_the_revision_is_the_whole_commit(checkout):
+def test_the_revision_is_the_codes_wherever_one_stands(checkout, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     revision = machine.git_revision()
     assert revision == git(checkout, "rev-parse", "HEAD")
     assert len(revision) == 40
-
-
-def test_changed_files_are_told(checkout):
     (checkout / "package" / "module.py").write_text("2\n")
-    assert machine.git_revision() == git(checkout, "rev-parse", "HEAD") + "-dirty"
-
-
-def test_the_revision_is_the_codes_not_the_working_directorys(checkout, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    assert machine.git_revision() == git(checkout, "rev-parse", "HEAD")
+    assert machine.git_revision() == f"{revision}-dirty"
+    monkeypatch.setenv("PATH", str(tmp_path / "no programs here"))
+    assert machine.git_revision() is None
 
 
 def test_outside_a_checkout_there_is_no_revision(tmp_path, monkeypatch):
     monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
     monkeypatch.setattr(machine, "__file__", str(tmp_path / "module.py"))
-    assert machine.git_revision() is None
-
-
-def test_without_git_there_is_no_revision(checkout, tmp_path, monkeypatch):
-    monkeypatch.setenv("PATH", str(tmp_path / "no programs here"))
     assert machine.git_revision() is None
 
 
@@ -111,38 +104,29 @@ def test_a_processor_that_linux_does_not_name_is_named_by_python(monkeypatch):
     assert machine.description()["processor"] == platform.machine()
 
 
-def test_provenance_does_not_import_tensorflow():
+def test_it_does_not_import_tensorflow():
     code = "import sys, dqn_breakout.machine; sys.exit('tensorflow' in sys.modules)"
-    root = Path(__file__).resolve().parent.parent
-    subprocess.run([sys.executable, "-c", code], cwd=root, check=True)
+    subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parents[1], check=True)
 
 
-REPOSITORY = Path(__file__).resolve().parents[1]
-PROGRAM = """
-import dqn_breakout, sys
-from dqn_breakout import config, experiment, machine
-from dqn_breakout.errors import UserError
-import tensorflow as tf
-try:
-    for number, lanes in ((16, 2), (2, 2), (1, 2), (6, 4), (8, None)):
-        bindings = [] if lanes is None else [f"create_q_network.convolution_lanes = {lanes}"]
-        config.parse([], bindings)
-        machine.share_threads(number)
-        threading = tf.config.threading
-        print(threading.get_intra_op_parallelism_threads(),
-              threading.get_inter_op_parallelism_threads())
+@pytest.mark.parametrize(
+    ("processors", "lanes", "shared"),
+    [(16, 2, [8, 4]), (2, 2, [1, 4]), (1, 2, [1, 4]), (6, 4, [1, 6]), (8, None, [8, 3])],
+)
+def test_each_lane_has_a_thread_and_games_and_targets_one_more_each(
+    clean_gin, monkeypatch, processors, lanes, shared
+):
+    told: list[int] = []
+    for kind in ("intra", "inter"):
+        setter = f"set_{kind}_op_parallelism_threads"
+        monkeypatch.setattr(tf.config.threading, setter, told.append)
+    bindings = [f"create_q_network.convolution_lanes = {lanes}"] if lanes else []
+    config.parse([], bindings)
+    machine.share_threads(processors)
+    assert told == shared
+
+
+def test_lanes_out_of_range_are_refused(clean_gin):
     config.parse([], ["create_q_network.convolution_lanes = 0"])
-    machine.share_threads()
-except UserError as error:
-    print(error.message)
-"""
-
-
-@pytest.mark.slow
-def test_each_lane_has_a_thread_and_games_and_targets_one_more_each() -> None:
-    ended = subprocess.run(
-        [sys.executable, "-c", PROGRAM], cwd=REPOSITORY, capture_output=True, text=True, check=True
-    )
-    *shared, refused = ended.stdout.splitlines()
-    assert shared == ["8 4", "1 4", "1 4", "1 6", "8 3"]
-    assert refused.startswith("create_q_network.convolution_lanes must be ")
+    with pytest.raises(UserError, match=r"^create_q_network\.convolution_lanes must be "):
+        machine.share_threads()

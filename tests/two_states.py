@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import pytest
 import tensorflow as tf
 import tf_keras
 from tf_agents.networks import sequential
@@ -13,11 +12,12 @@ from tf_agents.specs import tensor_spec
 from tf_agents.trajectories import time_step as ts
 from tf_agents.trajectories import trajectory
 
-from dqn_breakout.agents import dqn_agent
-from dqn_breakout.agents.dqn_agent import ClippedDqnAgent, create_agent
-from dqn_breakout.agents.rmsprop import create_optimizer
+from dqn_breakout.agents.dqn_agent import DeepQAgent, create_agent
+from dqn_breakout.agents.q_learning import QLearning
+from dqn_breakout.agents.rmsprop import RMSprop
+from dqn_breakout.replay.transitions import Transitions
 
-MID = int(ts.StepType.MID)
+MID, LAST = int(ts.StepType.MID), int(ts.StepType.LAST)
 # Action values of two states, three actions each.
 Q = [[1.0, 2.0, -1.0], [3.0, 5.0, 4.0]]
 STATE = np.eye(2, dtype=np.float32)
@@ -25,15 +25,6 @@ ACTION_SPEC = tensor_spec.BoundedTensorSpec((), tf.int32, 0, 2)
 TIME_STEP_SPEC = ts.time_step_spec(tf.TensorSpec((2,), tf.float32, "observation"))
 GAMMA = 0.9
 
-ARGUMENTS: dict[str, Any] = {
-    "gamma": GAMMA,
-    "target_update_period_train_steps": 3,
-    "reward_clip": 1.0,
-    "q_value_limit": 1e4,
-    "epsilon_initial": 1.0,
-    "epsilon_final": 0.1,
-    "epsilon_decay_env_steps": 100,
-}
 OPTIMIZER: dict[str, Any] = {
     "learning_rate": 0.01,
     "rho": 0.95,
@@ -42,6 +33,17 @@ OPTIMIZER: dict[str, Any] = {
     "epsilon_inside_root": True,
     "centered": True,
     "compiled": False,
+}
+ARGUMENTS: dict[str, Any] = {
+    "objective": lambda: QLearning(double=False),
+    "optimizer": lambda: RMSprop(**OPTIMIZER),
+    "gamma": GAMMA,
+    "target_update_period_train_steps": 3,
+    "reward_clip": 1.0,
+    "q_value_limit": 1e4,
+    "epsilon_initial": 1.0,
+    "epsilon_final": 0.1,
+    "epsilon_decay_env_steps": 100,
 }
 
 
@@ -54,52 +56,73 @@ def table_network(values: Any = Q) -> sequential.Sequential:
 
 
 def create_two_state_agent(
-    q_network: Any = None, env_steps: Any = lambda: tf.constant(0), **changes: Any
-) -> ClippedDqnAgent:
-    """`create_agent` with an optimizer that gin would have described."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(dqn_agent, "create_optimizer", lambda: create_optimizer(**OPTIMIZER))
-        return create_agent(
-            TIME_STEP_SPEC,
-            ACTION_SPEC,
-            table_network() if q_network is None else q_network,
-            env_steps,
-            7,
-            **{**ARGUMENTS, **changes},
-        )
+    values: Any = Q,
+    explored_env_steps: Any = lambda: tf.constant(0),
+    double: bool = False,
+    **changes: Any,
+) -> DeepQAgent:
+    parts = {
+        "q_network": lambda *specs_and_seed: table_network(values),
+        "objective": lambda: QLearning(double=double),
+    }
+    arguments = {**ARGUMENTS, **parts, **changes}
+    return create_agent(TIME_STEP_SPEC, ACTION_SPEC, explored_env_steps, 7, **arguments)
 
 
-def experience(*transitions: tuple[int, int, float, float, int], kind: int = MID) -> Any:
-    """Transitions `(state, action, reward, discount, next state)`, as the replay gives them."""
-    states, actions, rewards, discounts, next_states = zip(*transitions, strict=True)
-    count = len(transitions)
+def weights(agent: DeepQAgent) -> np.ndarray:
+    return agent.q_network.variables[0].numpy()
 
-    def twice(values: Any, dtype: Any) -> tf.Tensor:
-        # What the second step did is no part of the transition.
-        return tf.stack([tf.constant(values, dtype), tf.zeros(count, dtype)], axis=1)
 
-    return trajectory.Trajectory(
-        step_type=twice([kind] * count, tf.int32),
-        observation=tf.constant(np.stack([STATE[list(states)], STATE[list(next_states)]], axis=1)),
-        action=twice(actions, tf.int32),
-        policy_info=(),
-        next_step_type=twice([MID] * count, tf.int32),
-        reward=twice(rewards, tf.float32),
-        discount=twice(discounts, tf.float32),
+def target(agent: DeepQAgent) -> tf.Variable:
+    """The weights of the target network."""
+    return agent.state_variables()["target/000"]
+
+
+def train(agent: DeepQAgent, batch: Transitions) -> Any:
+    """One train step, as the learner takes it."""
+    return agent.train_on_targets(batch, agent.targets(batch))
+
+
+def transitions(*steps: tuple[int, int, float, float, int], weight: Any = 1.0) -> Transitions:
+    """Of `(state, action, reward, discount, next state)` each."""
+    states, actions, rewards, discounts, next_states = zip(*steps, strict=True)
+    return Transitions(
+        observation=tf.constant(STATE[list(states)]),
+        action=tf.constant(actions, tf.int32),
+        reward=tf.constant(rewards, tf.float32),
+        discount=tf.constant(discounts, tf.float32),
+        next_observation=tf.constant(STATE[list(next_states)]),
+        weight=tf.constant(np.broadcast_to(weight, len(steps)), tf.float32),
+        key=tf.range(len(steps), dtype=tf.int64),
     )
 
 
-def random_experience(seed: int, count: int = 32, largest_reward: int = 1) -> Any:
+def random_transitions(seed: int, count: int = 32, largest_reward: int = 1) -> Transitions:
+    """Some of them no transitions, but the start of another game."""
     rng = np.random.default_rng(seed)
-    return experience(
-        *(
-            (
-                int(rng.integers(2)),
-                int(rng.integers(3)),
-                float(rng.integers(-largest_reward, largest_reward + 1)),
-                float(rng.random() < 0.8),
-                int(rng.integers(2)),
-            )
-            for _ in range(count)
-        )
+    columns = (
+        rng.integers(2, size=count),
+        rng.integers(3, size=count),
+        rng.integers(-largest_reward, largest_reward + 1, count),
+        rng.random(count).round(),
+        rng.integers(2, size=count),
+    )
+    return transitions(*zip(*columns, strict=True), weight=rng.random(count) < 0.75)
+
+
+def as_trajectory(batch: Transitions) -> trajectory.Trajectory:
+    """The same as TF-Agents would have them, `(B, 2, ...)`; what weighs nothing starts at LAST."""
+
+    def twice(values: tf.Tensor, then: tf.Tensor | None = None) -> tf.Tensor:
+        return tf.stack([values, tf.zeros_like(values) if then is None else then], axis=1)
+
+    step_type = tf.where(batch.weight > 0, MID, LAST)
+    return trajectory.Trajectory(
+        step_type=twice(step_type),
+        observation=twice(batch.observation, batch.next_observation),
+        action=twice(batch.action),  # What the second step did is no part of the transition.
+        policy_info=(),
+        next_step_type=twice(tf.fill(step_type.shape, MID)),
+        reward=twice(batch.reward),
+        discount=twice(batch.discount),
     )

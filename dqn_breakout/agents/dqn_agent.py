@@ -28,7 +28,8 @@ class TrainInfo(NamedTuple):
 
     Attributes:
         td_loss: Weighted loss of each sample, float32 `(B,)`.
-        td_error: Target minus estimate of each sample, 0 where it weighs nothing, float32 `(B,)`.
+        td_error: Target minus estimate of each sample, unweighted; 0 where it weighs nothing,
+            float32 `(B,)`.
         mean_q: Mean over the batch of the value of the action taken, float32 scalar.
         gradient_norm: Global norm of the gradient before any clipping, float32 scalar.
     """
@@ -183,7 +184,7 @@ class DeepQAgent(dqn_agent.DqnAgent):
             loss,
             TrainInfo(
                 td_loss=td_loss,
-                td_error=transitions.weight * of_batch.td_error,
+                td_error=tf.where(transitions.weight > 0, of_batch.td_error, 0.0),
                 mean_q=tf.reduce_mean(of_batch.q_values),
                 gradient_norm=tf.linalg.global_norm(gradients),
             ),

@@ -12,7 +12,7 @@ import tf_keras
 from tf_agents.networks import q_network as q_network_lib
 
 from dqn_breakout import errors, seeding
-from dqn_breakout.configurable import PositiveInt, configurable
+from dqn_breakout.configurable import PositiveInt, check, configurable
 from dqn_breakout.errors import UserError
 
 
@@ -108,6 +108,10 @@ def create_q_network(
     # Layers draw their seeds from TensorFlow's global stream while they are built, nowhere else.
     tf.random.set_seed(seeding.stream_key(seed, "network/initial weights"))
     try:
+        # Keras takes the text '512' for layers of 5, 1 and 2 units, and a layer of none for one.
+        for number in (*itertools.chain(*conv_layers), *dense_units):
+            numbers = "Each number in create_q_network.conv_layers and dense_units"
+            check(numbers, number, PositiveInt)
         network = LanedQNetwork(
             input_tensor_spec=observation_spec,
             action_spec=action_spec,

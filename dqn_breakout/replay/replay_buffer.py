@@ -206,9 +206,10 @@ class ReplayBuffer(tf_uniform_replay_buffer.TFUniformReplayBuffer):
         # In a buffer that wraps, the first frames of the oldest stack are overwritten.
         history = tf.constant(self._observations.history, tf.int64)
         oldest += tf.where(oldest > 0, history, 0)
-        tf.debugging.assert_greater(
-            last, oldest, "The replay buffer has no transition yet; collect before sampling."
-        )
+        message = "The replay buffer has no transition yet; collect before sampling."
+        # The draw waits for it, or would fail before it, with words of its own.
+        with tf.control_dependencies([tf.debugging.assert_greater(last, oldest, message)]):
+            last = tf.identity(last)
         seeds = tf.random.split(seed, 2)
         shape = [number, _CANDIDATES]
         ids = tf.random.stateless_uniform(shape, seeds[0], oldest, last, tf.int64)

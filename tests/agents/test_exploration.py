@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -20,78 +19,65 @@ from dqn_breakout.agents.exploration import (
 )
 
 ACTIONS = 4
-ACTION_SPEC = tensor_spec.BoundedTensorSpec((), tf.int32, 0, ACTIONS - 1)
-TIME_STEP_SPEC = ts.time_step_spec(tf.TensorSpec((ACTIONS,), tf.float32))
+SPECS = (
+    ts.time_step_spec(tf.TensorSpec((ACTIONS,), tf.float32)),
+    tensor_spec.BoundedTensorSpec((), tf.int32, 0, ACTIONS - 1),
+)
 
 
 @pytest.mark.parametrize(
-    ("env_steps", "epsilon"),
+    ("env_steps", "line", "epsilon"),
     [
-        (0, 1.0),
-        (1, 1 - 0.99 / 250_000),
-        (62_500, 0.7525),
-        (125_000, 0.505),
-        (187_500, 0.2575),
-        (249_999, 0.01 + 0.99 / 250_000),
-        (250_000, 0.01),
-        (250_001, 0.01),
-        (10_000_000, 0.01),
-        (-20_000, 1.0),  # In the random fill.
+        (0, (1.0, 0.01, 250_000), 1.0),
+        (1, (1.0, 0.01, 250_000), 1 - 0.99 / 250_000),
+        (62_500, (1.0, 0.01, 250_000), 0.7525),
+        (249_999, (1.0, 0.01, 250_000), 0.01 + 0.99 / 250_000),
+        (250_000, (1.0, 0.01, 250_000), 0.01),
+        (10_000_000, (1.0, 0.01, 250_000), 0.01),
+        (-20_000, (1.0, 0.01, 250_000), 1.0),  # In the random fill.
+        (5, (0.0, 1.0, 10), 0.5),
+        (5, (0.3, 0.3, 10), 0.3),
+        # Neighbouring steps late in a long line.
+        (19_999_997, (1.0, 0.0, 20_000_000), 3 / 20e6),
+        (19_999_998, (1.0, 0.0, 20_000_000), 2 / 20e6),
+        (20_000_000, (1.0, 0.0, 20_000_000), 0.0),
     ],
 )
-def test_epsilon_falls_in_a_straight_line(env_steps: int, epsilon: float) -> None:
-    result = linear_epsilon(tf.constant(env_steps, tf.int64), 1.0, 0.01, 250_000)
-    assert result.dtype == tf.float32
-    assert result.shape == ()
+def test_epsilon_follows_a_straight_line(env_steps: int, line: Any, epsilon: float) -> None:
+    result = linear_epsilon(tf.constant(env_steps, tf.int64), *line)
+    assert (result.dtype, result.shape) == (tf.float32, ())
     assert float(result) == pytest.approx(epsilon, rel=1e-6)
-
-
-def test_epsilon_can_rise_or_stay() -> None:
-    assert float(linear_epsilon(tf.constant(5), 0.0, 1.0, 10)) == 0.5
-    assert float(linear_epsilon(tf.constant(5), 0.3, 0.3, 10)) == pytest.approx(0.3)
-
-
-def test_epsilon_tells_neighbouring_steps_apart_late_in_a_long_line() -> None:
-    line = [
-        float(linear_epsilon(tf.constant(step, tf.int64), 1.0, 0.0, 20_000_000))
-        for step in (19_999_997, 19_999_998, 19_999_999, 20_000_000)
-    ]
-    assert line == pytest.approx([3 / 20e6, 2 / 20e6, 1 / 20e6, 0.0], rel=1e-6)
 
 
 # --- Policies -------------------------------------------------------------------------------------
 
 
-def q_is_the_observation() -> sequential.Sequential:
-    """A Q-network whose action values are its observation."""
-    return sequential.Sequential(
-        [tf.keras.layers.Lambda(lambda observation: observation)], input_spec=TIME_STEP_SPEC[-1]
+def greedy(epsilon: float, seed: int = 3, stream: str = "exploration") -> EpsilonGreedyPolicy:
+    """The network's outputs are its observation; action values are their opposites."""
+    network = sequential.Sequential(
+        [tf.keras.layers.Lambda(lambda observation: observation)], input_spec=SPECS[0].observation
     )
-
-
-def time_steps(number: int, best: int = 2) -> ts.TimeStep:
-    values = np.zeros((number, ACTIONS), np.float32)
-    values[:, best] = 1
-    return ts.restart(tf.constant(values), batch_size=number)
-
-
-def greedy(epsilon: float = 0.0, seed: int = 3, stream: str = "exploration") -> EpsilonGreedyPolicy:
     return EpsilonGreedyPolicy(
-        TIME_STEP_SPEC,
-        ACTION_SPEC,
-        q_is_the_observation(),
-        lambda: tf.constant(epsilon, tf.float32),
-        seed,
-        stream,
+        *SPECS, network, tf.negative, lambda: tf.constant(epsilon, tf.float32), seed, stream
     )
 
 
-def half_greedy(seed: int = 3, stream: str = "exploration") -> EpsilonGreedyPolicy:
-    return greedy(0.5, seed, stream)
+def half_greedy(*stream: Any) -> EpsilonGreedyPolicy:
+    return greedy(0.5, *stream)
 
 
 def uniform(seed: int = 3, stream: str = "exploration") -> RandomPolicy:
-    return RandomPolicy(TIME_STEP_SPEC, ACTION_SPEC, seed, stream)
+    return RandomPolicy(*SPECS, seed, stream)
+
+
+both = pytest.mark.parametrize("make", [uniform, half_greedy])
+
+
+def time_steps(number: int) -> ts.TimeStep:
+    """Action 2 is the best."""
+    outputs = np.zeros((number, ACTIONS), np.float32)
+    outputs[:, 2] = -1
+    return ts.restart(tf.constant(outputs), batch_size=number)
 
 
 def act(policy: CountedPolicy, number: int = 20) -> list[int]:
@@ -101,15 +87,13 @@ def act(policy: CountedPolicy, number: int = 20) -> list[int]:
 
 
 def test_without_epsilon_the_best_action_is_taken() -> None:
-    policy = greedy(0.0)
-    values = tf.random.stateless_normal([500, ACTIONS], [1, 2])
-    for _ in range(5):
-        actions = policy.action(ts.restart(values, batch_size=500)).action
-        np.testing.assert_array_equal(actions, np.argmax(values, axis=1))
+    outputs = tf.random.stateless_normal([500, ACTIONS], [1, 2])
+    actions = greedy(0.0).action(ts.restart(outputs, batch_size=500)).action
+    np.testing.assert_array_equal(actions, np.argmin(outputs, axis=1))
 
 
 @pytest.mark.parametrize("make", [uniform, lambda: greedy(1.0)])
-def test_random_actions_are_uniform(make: Callable[[], CountedPolicy]) -> None:
+def test_random_actions_are_uniform(make: Any) -> None:
     policy = make()
     counts = np.bincount(np.concatenate([act(policy, 2_000) for _ in range(5)]))
     assert counts.shape == (ACTIONS,)
@@ -133,59 +117,51 @@ def test_each_environment_of_a_batch_explores_for_itself() -> None:
 
 
 def test_epsilon_is_asked_for_at_every_step() -> None:
-    epsilon = tf.Variable(0.0)
-    policy = EpsilonGreedyPolicy(
-        TIME_STEP_SPEC, ACTION_SPEC, q_is_the_observation(), lambda: epsilon, 3, "exploration"
-    )
+    policy, epsilon = greedy(0.0), tf.Variable(0.0)
+    policy.epsilon = lambda: epsilon
     action = tf.function(policy.action, autograph=False)
     assert set(action(time_steps(500)).action.numpy()) == {2}
     epsilon.assign(1.0)
     assert set(action(time_steps(500)).action.numpy()) == {0, 1, 2, 3}
 
 
-@pytest.mark.parametrize("make", [uniform, half_greedy])
-def test_the_same_position_of_a_stream_gives_the_same_actions(make: Any) -> None:
-    one, other = make(), make()
+@both
+def test_the_position_in_a_stream_decides_what_is_drawn(make: Any) -> None:
+    """In a graph as eagerly, whatever TensorFlow's own seed is."""
+    policy, compiled, restored = (make() for _ in range(3))
     tf.random.set_seed(1)
-    first = [act(one) for _ in range(4)]
-    tf.random.set_seed(2)
-    assert [act(other) for _ in range(4)] == first
-    assert len({tuple(actions) for actions in first}) == 4
-    assert int(one.calls) == 4
-
-
-@pytest.mark.parametrize("make", [uniform, half_greedy])
-def test_a_restored_position_goes_on_where_it_was(make: Any) -> None:
-    policy = make()
     actions = [act(policy) for _ in range(6)]
-    restored = make()
+    assert len({tuple(each) for each in actions}) == 6
+    assert int(policy.calls) == 6
+    tf.random.set_seed(2)
+    action = tf.function(compiled.action, autograph=False)
+    assert [action(time_steps(20)).action.numpy().tolist() for _ in range(6)] == actions
     restored.calls.assign(3)
     assert [act(restored) for _ in range(3)] == actions[3:]
     policy.calls.assign(1)
     assert act(policy) == actions[1]
 
 
-@pytest.mark.parametrize("make", [uniform, half_greedy])
+@both
 def test_seeds_and_streams_do_not_share_actions(make: Any) -> None:
-    policies = [make(3), make(4), make(3, "another stream")]
+    policies = [make(), make(4), make(3, "another stream")]
     assert len({tuple(act(policy, 40)) for policy in policies}) == 3
 
 
-@pytest.mark.parametrize("make", [uniform, half_greedy])
-def test_a_graph_gives_the_actions_that_eager_calls_give(make: Any) -> None:
-    eager, compiled = make(), make()
-    action = tf.function(compiled.action, autograph=False)
-    for _ in range(3):
-        assert action(time_steps(20)).action.numpy().tolist() == act(eager)
-
-
-def test_the_variables_of_a_policy_are_its_network_and_its_position() -> None:
-    assert [variable.name for variable in uniform().variables()] == ["calls:0"]
-    layer = tf.keras.layers.Dense(ACTIONS)
-    network = sequential.Sequential([layer], input_spec=TIME_STEP_SPEC.observation)
+def test_a_detached_policy_acts_with_the_network_as_it_was() -> None:
+    layer = tf.keras.layers.Dense(ACTIONS, kernel_initializer="identity")
+    network = sequential.Sequential([layer], input_spec=SPECS[0].observation)
     network.create_variables()
     policy = EpsilonGreedyPolicy(
-        TIME_STEP_SPEC, ACTION_SPEC, network, lambda: tf.constant(0.0), 1, "exploration"
+        *SPECS, network, tf.negative, lambda: tf.constant(0.0), 1, "exploration"
     )
     found = {id(variable) for variable in policy.variables()}
     assert found == {id(variable) for variable in (*network.variables, policy.calls)}
+    detached = policy.detached()
+    detached.synchronise()
+    assert set(act(detached)) == {2}
+    network.variables[0].assign(-tf.eye(ACTIONS))
+    assert 2 not in act(policy)
+    assert set(act(detached)) == {2}
+    detached.synchronise()
+    assert act(detached) == act(policy)

@@ -10,7 +10,7 @@ import tensorflow as tf
 from tf_agents.metrics import tf_metrics
 from tf_agents.trajectories import trajectory
 
-from dqn_breakout.collection.metrics import CollectionMetrics, RecentGames
+from dqn_breakout.collection.metrics import CollectionMetrics
 from tests.scripted_games import (
     Move,
     Script,
@@ -83,64 +83,38 @@ def test_means_are_those_of_tf_agents_metrics(environments: int) -> None:
             observer(step)
 
     ended_together = 0
-    for number in range(900 // environments + 150):
+    for number in range(500 // environments + 100):
         step = next(play)
         observe_all(tf.nest.map_structure(tf.constant, step))
         ended_together = max(ended_together, int(step.is_last().sum()))
-        if number % 10 == 0 and metrics.episodes:
+        if number % 25 == 0 and metrics.episodes:
             average_return, average_length, episodes, env_steps = (
                 metric.result().numpy() for metric in oracle
             )
             assert metrics.average_return == pytest.approx(average_return, rel=1e-5, abs=1e-5)
             assert metrics.average_length == pytest.approx(average_length, rel=1e-5)
             assert (metrics.episodes, metrics.env_steps) == (episodes, env_steps)
-    assert metrics.episodes > 200
+    assert metrics.episodes > 120
     assert ended_together == environments
 
 
-def test_a_restored_metric_goes_on_as_if_it_had_never_stopped() -> None:
+def test_restored_in_the_middle_of_games_it_goes_on_in_a_graph_as_eagerly() -> None:
     scripts = [random_scripts(seed, 90, longest=6) for seed in range(3)]
     play = trajectories(scripted_environment(ScriptedGames(scripts)))
-    metrics, restored = CollectionMetrics(3), CollectionMetrics(3)
-    observe(metrics, list(islice(play, 203)))
-    saved = {name: variable.numpy() for name, variable in metrics.variables().items()}
-    assert saved["running_length"].any()  # In the middle of games.
+    eager, restored = CollectionMetrics(3), CollectionMetrics(3)
+    observe(eager, list(islice(play, 83)))
+    assert eager.variables()["running_length"].numpy().any()
     for name, variable in restored.variables().items():
-        variable.assign(saved[name])
-    for _ in range(20):
-        steps = list(islice(play, 5))
-        observe(metrics, steps)
-        observe(restored, steps)
-        assert restored.average_return == metrics.average_return
-        assert restored.average_length == metrics.average_length
-        assert restored.env_steps == metrics.env_steps
-        assert restored.episodes == metrics.episodes
-
-
-def test_recent_games_can_forget() -> None:
-    play = trajectories(scripted_environment(ScriptedGames([GAMES])))
-    recent = RecentGames(1)
-    for step in islice(play, 10):
-        recent(tf.nest.map_structure(tf.constant, step))
-    assert float(recent.result()) != 0
-    recent.reset()
-    assert float(recent.result()) == float(recent.average_length()) == 0
-    assert int(recent.games) == 0
-    np.testing.assert_array_equal(recent.running_return, [0.0])
-
-
-def test_metrics_work_inside_a_graph() -> None:
-    play = trajectories(scripted_environment(ScriptedGames([GAMES, GAMES[1:]])))
-    eager, compiled = CollectionMetrics(2), CollectionMetrics(2)
+        variable.assign(eager.variables()[name])
 
     @tf.function(autograph=False)
     def in_graph(step: trajectory.Trajectory) -> None:
-        for observer in compiled.observers:
+        for observer in restored.observers:
             observer(step)
 
-    for step in islice(play, 25):
+    for step in islice(play, 60):
         observe(eager, [step])
         in_graph(tf.nest.map_structure(tf.constant, step))
     for name, variable in eager.variables().items():
-        np.testing.assert_array_equal(variable, compiled.variables()[name], name)
-    assert eager.episodes > 5
+        np.testing.assert_array_equal(variable, restored.variables()[name], name)
+    assert eager.episodes > 50

@@ -13,29 +13,25 @@ import psutil
 import pytest
 
 from dqn_breakout import machine
+from dqn_breakout.environments.atari_games import rom_id
 from dqn_breakout.environments.games import Games, GamesStep
 from dqn_breakout.environments.python_games import PythonGames
-from dqn_breakout.environments.roms import rom_id
 from dqn_breakout.environments.vector_games import VectorGames
 from dqn_breakout.errors import UserError
+from tests.recorded_play import same
 
-KINDS = [PythonGames, VectorGames]
+both = pytest.mark.parametrize("kind", [PythonGames, VectorGames])
 MakeGames = Callable[..., Games]
 
 
 @pytest.fixture
 def make() -> Iterator[MakeGames]:
     """Builds games that are closed after the test."""
+    plain = {"noop_max": 0, "sticky_action_probability": 0.0, "max_episode_steps": 27_000}
     with ExitStack() as stack:
 
         def build(kind: Any, game: str, batch_size: int = 1, **changes: Any) -> Games:
-            arguments: dict[str, Any] = {
-                "frame_skip": 4,
-                "noop_max": 0,
-                "sticky_action_probability": 0.0,
-                "max_episode_steps": 27_000,
-                **changes,
-            }
+            arguments = {"frame_skip": 4, **plain, **changes}
             games: Games = kind(game=game, batch_size=batch_size, **arguments)
             stack.callback(games.close)
             return games
@@ -93,13 +89,7 @@ def test_vector_games_equal_python_games_step_by_step(
     assert rewards > 0
 
 
-@pytest.mark.parametrize(
-    "kind",
-    [
-        PythonGames,
-        VectorGames,
-    ],
-)
+@both
 def test_the_frame_at_a_truncation_is_that_of_a_game_that_goes_on(
     make: MakeGames, kind: type[Games]
 ) -> None:
@@ -113,7 +103,7 @@ def test_the_frame_at_a_truncation_is_that_of_a_game_that_goes_on(
     np.testing.assert_array_equal(here.frames, there.frames)
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@both
 def test_a_game_that_ends_at_the_step_limit_is_terminated_not_truncated(
     make: MakeGames, kind: type[Games]
 ) -> None:
@@ -134,7 +124,7 @@ def test_a_game_that_ends_at_the_step_limit_is_terminated_not_truncated(
     assert (steps, below_limit.terminated[0], below_limit.truncated[0]) == (length - 1, False, True)
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@both
 def test_opening_no_ops_do_not_count_towards_the_step_limit(
     make: MakeGames, kind: type[Games]
 ) -> None:
@@ -148,7 +138,7 @@ def test_opening_no_ops_do_not_count_towards_the_step_limit(
     assert sum(map(any, truncated)) == 2
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@both
 @pytest.mark.parametrize(("game", "frame_skip"), [("Breakout", 4), ("Pong", 2), ("Freeway", 1)])
 def test_a_step_is_frame_skip_ale_frames_and_shows_the_maximum_of_the_last_two(
     make: MakeGames, kind: type[Games], game: str, frame_skip: int
@@ -180,10 +170,9 @@ def test_a_step_is_frame_skip_ale_frames_and_shows_the_maximum_of_the_last_two(
         assert step.lives[0] == ale.lives()
 
 
-@pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("noop_max", [0, 3, 30])
+@both
 def test_at_most_noop_max_ale_frames_of_no_op_open_a_game(
-    make: MakeGames, kind: type[Games], noop_max: int
+    make: MakeGames, kind: type[Games]
 ) -> None:
     # On Freeway's screen traffic moves at every ALE frame: each opening frame tells its number.
     still = make(PythonGames, "Freeway", frame_skip=1)
@@ -191,47 +180,46 @@ def test_at_most_noop_max_ale_frames_of_no_op_open_a_game(
     opening += [still.step(np.array([0])).frames.tobytes() for _ in range(40)]
     assert len(set(opening)) == 41
 
-    games = make(kind, "Freeway", noop_max=noop_max, max_episode_steps=1)
-    no_ops = []
-    for seed in range(2):
-        step = start(games, seed)
-        for _ in range(12):
-            no_ops.append(opening.index(step.frames.tobytes()))
+    def no_ops(noop_max: int, openings: int) -> set[int]:
+        games = make(kind, "Freeway", noop_max=noop_max, max_episode_steps=1)
+        step, found = start(games), set()
+        for _ in range(openings):
+            found.add(opening.index(step.frames.tobytes()))
             games.step(np.array([0]))
             step = games.step(np.array([0]))
-    assert max(no_ops) <= noop_max
-    if noop_max == 0:
-        assert set(no_ops) == {0}
-    if noop_max == 3:
-        assert {1, 2, 3} <= set(no_ops)  # The largest number is reached.
-    if noop_max == 30:
-        assert len(set(no_ops)) > 8
-        assert max(no_ops) > 20
+        return found
+
+    assert no_ops(0, 3) == {0}
+    assert {1, 2, 3} <= no_ops(3, 24) <= {0, 1, 2, 3}  # The largest number is reached.
+    many = no_ops(30, 24)
+    assert len(many) > 8
+    assert 20 < max(many) <= 30
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@both
 def test_a_seed_and_the_actions_decide_all_that_follows(make: MakeGames, kind: type[Games]) -> None:
-    games = make(
-        kind,
-        "Breakout",
-        2,
-        noop_max=30,
-        sticky_action_probability=0.25,
-        max_episode_steps=30,
-    )
+    """And what was given once does not change afterwards."""
+    changes = {"noop_max": 30, "sticky_action_probability": 0.25, "max_episode_steps": 30}
+    games = make(kind, "Breakout", 2, **changes)
     actions = np.random.default_rng(5).integers(0, 4, (70, 2))
 
-    def play(first: GamesStep) -> np.ndarray:
-        return np.stack([first.frames, *(games.step(each).frames for each in actions)])
+    def play(*seeds: int) -> np.ndarray:
+        steps = [start(games, *seeds)]
+        copies = [GamesStep(*map(np.array, steps[0]))]
+        for each in actions:
+            steps.append(games.step(each))
+            copies.append(GamesStep(*map(np.array, steps[-1])))
+        assert same(steps, copies)
+        return np.stack([step.frames for step in steps])
 
-    once = play(start(games, 11, 12))
-    assert np.array_equal(play(start(games, 11, 12)), once)
-    other = play(start(games, 13, 12))
+    once = play(11, 12)
+    assert np.array_equal(play(11, 12), once)
+    other = play(13, 12)
     assert not np.array_equal(other[:, 0], once[:, 0])
     assert np.array_equal(other[:, 1], once[:, 1])
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@both
 def test_a_restart_of_one_game_leaves_the_others_as_they_are(
     make: MakeGames, kind: type[Games]
 ) -> None:
@@ -244,28 +232,15 @@ def test_a_restart_of_one_game_leaves_the_others_as_they_are(
     for name, rows, expected in zip(GamesStep._fields, one, other, strict=True):
         if name != "rewards":
             np.testing.assert_array_equal(rows[[0, 2]], expected[[0, 2]])
-    fresh = start(make(kind, "Breakout", 3, noop_max=10), 4, 9, 5)
-    np.testing.assert_array_equal(one.frames[1], fresh.frames[1])
+    fresh = start(make(kind, "Breakout", noop_max=10), 9)
+    np.testing.assert_array_equal(one.frames[1], fresh.frames[0])
     assert one.lives.tolist() == [other.lives[0], 5, other.lives[2]]
     for each in actions[20:]:
         one, other = games.step(each), untouched.step(each)
         np.testing.assert_array_equal(one.frames[[0, 2]], other.frames[[0, 2]])
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_steps_that_were_given_do_not_change_afterwards(make: MakeGames, kind: type[Games]) -> None:
-    games = make(kind, "Pong", 2, max_episode_steps=6)
-    steps = [start(games, 1, 2)]
-    copies = [GamesStep(*map(np.array, steps[0]))]
-    for number in range(15):
-        steps.append(games.step(np.array([2, number % 6])))
-        copies.append(GamesStep(*map(np.array, steps[-1])))
-    for step, copy in zip(steps, copies, strict=True):
-        for values, before in zip(step, copy, strict=True):
-            np.testing.assert_array_equal(values, before)
-
-
-@pytest.mark.parametrize("kind", KINDS)
+@both
 @pytest.mark.parametrize("sticky", [0.0, 1.0])
 def test_sticky_actions_repeat_the_action_before(
     make: MakeGames, kind: type[Games], sticky: float
@@ -280,28 +255,11 @@ def test_sticky_actions_repeat_the_action_before(
     assert np.array_equal(moved.frames, still.frames) == (sticky == 1.0)
 
 
-def test_vector_games_show_no_screen() -> None:
+def test_vector_games_show_no_screen(make: MakeGames) -> None:
     with pytest.raises(UserError, match=r"@vector_games cannot show.*@python_games"):
-        VectorGames(
-            game="Pong",
-            batch_size=1,
-            frame_skip=4,
-            noop_max=0,
-            sticky_action_probability=0.0,
-            max_episode_steps=100,
-            render_mode="rgb_array",
-        )
-    games = VectorGames(
-        game="Pong",
-        batch_size=1,
-        frame_skip=4,
-        noop_max=0,
-        sticky_action_probability=0.0,
-        max_episode_steps=100,
-    )
+        make(VectorGames, "Pong", render_mode="rgb_array")
     with pytest.raises(NotImplementedError, match="VectorGames has no screen to show"):
-        games.render()
-    games.close()
+        make(VectorGames, "Pong").render()
 
 
 def test_python_games_show_the_screen_of_the_first_game(make: MakeGames) -> None:
@@ -324,11 +282,3 @@ def test_vector_games_have_a_thread_for_each_usable_core_and_none_without_a_game
     before = process.num_threads()
     make(VectorGames, "Pong", games)
     assert process.num_threads() - before == threads
-
-
-@pytest.mark.parametrize("kind", KINDS)
-def test_an_unknown_game_is_refused_with_the_nearest_names(
-    make: MakeGames, kind: type[Games]
-) -> None:
-    with pytest.raises(UserError, match=r"no Atari game 'Brakeout'.*did you mean Breakout"):
-        make(kind, "Brakeout")

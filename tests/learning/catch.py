@@ -67,6 +67,7 @@ class _Catch:
         self._ball = (0, int(self._rng.integers(COLUMNS)))
 
 
+@gin.configurable("catch_games")
 class CatchGames(Games):
     """A batch of Catch; only the size of the batch and the step limit mean anything to it."""
 
@@ -100,9 +101,3 @@ class CatchGames(Games):
             truncated=np.array([game.truncated for game in self._games]),
             lives=np.array([game.lives for game in self._games], np.int32),
         )
-
-
-@gin.configurable
-def catch_games(**arguments: Any) -> CatchGames:
-    """Binds as `create_environment.games = @catch_games`."""
-    return CatchGames(**arguments)

@@ -11,7 +11,7 @@ from dqn_breakout import config, experiment
 from dqn_breakout.agents.exploration import RandomPolicy
 from dqn_breakout.environments.builder import create_environment
 from dqn_breakout.evaluation.evaluate import play_games
-from dqn_breakout.training.loop import iterations
+from dqn_breakout.training.learning import turns
 from tests.learning import catch
 
 MAX_EPISODE_STEPS = 80
@@ -49,10 +49,7 @@ def test_catch_is_learned() -> None:
     """Four fifths of the best score; a random player gets less than one fifth."""
     config.parse(["breakout.gin"], BINDINGS)
     parts = experiment.build(seed=1)
-    for _ in iterations(
-        parts.collector, parts.learner, lambda: parts.metrics.env_steps, TOTAL_ENV_STEPS
-    ):
-        pass
+    list(turns(parts.learning, TOTAL_ENV_STEPS))
     assert int(parts.agent.train_step_counter) > 2_000
     random_policy = RandomPolicy(
         parts.environment.time_step_spec(), parts.environment.action_spec(), 1, "evaluation"

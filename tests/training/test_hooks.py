@@ -16,27 +16,8 @@ from tensorboard.util import tensor_util
 from dqn_breakout.errors import UserError
 from dqn_breakout.runs.directory import RunDirectory
 from dqn_breakout.training.hooks import EvaluationHook, MetricsFileHook, TensorBoardHook
-from dqn_breakout.training.loop import Iteration
-from dqn_breakout.training.progress import Row
 from dqn_breakout.training.signals import Stopped
-
-
-def row(env_steps: int, **changes: Any) -> Row:
-    numbers: dict[str, Any] = {
-        "env_steps": env_steps,
-        "train_steps": env_steps // 4,
-        "episodes": 3,
-        "average_return": 1.5,
-        "average_length": 60.0,
-        "loss": 0.25,
-        "mean_q": 0.75,
-        "gradient_norm": 2.0,
-        "epsilon": 0.5,
-        "env_steps_per_second": 100.0,
-        "replay_transitions": env_steps,
-        "wall_seconds": 4.0,
-    }
-    return Row(**{**numbers, **changes})
+from tests.training.rows import row
 
 
 @pytest.fixture
@@ -62,40 +43,24 @@ def events(folder: Path) -> dict[str, list[tuple[int, float]]]:
 # --- TensorBoard ----------------------------------------------------------------------------------
 
 
-def test_tensorboard_shows_every_number_of_a_row_under_its_env_steps(run):
+def test_tensorboard_shows_every_number_of_a_row_at_once_under_its_env_steps(run):
     hook = TensorBoardHook(run)
-    hook.on_iteration(Iteration(100, 0, None))
-    hook.on_row(row(100))
-    hook.on_row(row(200, loss=0.125))
-    hook.close()
+    hook.on_row(row(100, dead_units=0.5))
+    hook.on_row(row(200, loss=None, average_return=None))
     assert events(run.train_events) == {
-        "games/return_mean_of_last_100": [(100, 1.5), (200, 1.5)],
+        "games/return_mean_of_last_100": [(100, pytest.approx(12.3456))],
         "games/length_mean_of_last_100_env_steps": [(100, 60.0), (200, 60.0)],
-        "games/count": [(100, 3.0), (200, 3.0)],
-        "train/loss": [(100, 0.25), (200, 0.125)],
+        "games/count": [(100, 1234.0), (200, 1234.0)],
+        "train/loss": [(100, 0.25)],
         "train/mean_q": [(100, 0.75), (200, 0.75)],
         "train/gradient_norm": [(100, 2.0), (200, 2.0)],
         "train/epsilon": [(100, 0.5), (200, 0.5)],
         "train/train_steps": [(100, 25.0), (200, 50.0)],
-        "speed/env_steps_per_second": [(100, 100.0), (200, 100.0)],
+        "train/dead_units": [(100, 0.5)],  # Known to no list of metrics.
+        "speed/env_steps_per_second": [(100, 250.0), (200, 250.0)],
         "replay/transitions": [(100, 100.0), (200, 200.0)],
     }
     assert not run.eval_events.exists()
-
-
-def test_tensorboard_leaves_out_what_there_is_none_of(run):
-    hook = TensorBoardHook(run)
-    hook.on_row(row(100, average_return=None, average_length=None, loss=None, mean_q=None))
-    tags = events(run.train_events)
-    assert "games/count" in tags
-    assert not {"games/return_mean_of_last_100", "train/loss", "train/mean_q"} & set(tags)
-    hook.close()
-
-
-def test_tensorboard_shows_a_row_at_once(run):
-    hook = TensorBoardHook(run)
-    hook.on_row(row(100))
-    assert events(run.train_events)["train/loss"] == [(100, 0.25)]
     hook.close()
 
 
@@ -115,50 +80,24 @@ def lines(run: RunDirectory) -> list[dict[str, Any]]:
     return [json.loads(line) for line in run.metrics_jsonl.read_text().splitlines()]
 
 
-def test_every_row_is_a_line(run):
+def test_every_row_is_a_line_and_lines_of_work_that_was_lost_are_dropped(run):
     hook = MetricsFileHook(run, 0)
-    hook.on_iteration(Iteration(50, 0, None))
+    assert hook.last_env_steps == -1
     assert not run.metrics_jsonl.exists()
-    hook.on_row(row(100))
-    hook.on_row(row(200, loss=None, average_return=None))
+    rows = [row(100), row(200, loss=None, average_return=None)]
+    for each in (*rows, row(300)):
+        hook.on_row(each)
     hook.close()
-    assert lines(run) == [row(100).as_dict(), row(200, loss=None, average_return=None).as_dict()]
-
-
-def test_a_resumed_run_goes_on_below_its_lines(run):
-    MetricsFileHook(run, 0).on_row(row(100))
-    MetricsFileHook(run, 100).on_row(row(200))
-    assert [line["env_steps"] for line in lines(run)] == [100, 200]
-
-
-def test_lines_of_work_that_was_lost_are_dropped(run):
-    first = MetricsFileHook(run, 0)
-    for env_steps in (100, 200, 300):
-        first.on_row(row(env_steps, loss=1.0))
-    second = MetricsFileHook(run, 200)
-    second.on_row(row(300, loss=2.0))
-    assert [(line["env_steps"], line["loss"]) for line in lines(run)] == [
-        (100, 1.0),
-        (200, 1.0),
-        (300, 2.0),
-    ]
+    assert lines(run) == [*rows, row(300)]
+    resumed = MetricsFileHook(run, 200)
+    assert resumed.last_env_steps == 200
+    resumed.on_row(row(300, loss=2.0))
+    assert lines(run) == [*rows, row(300, loss=2.0)]
     assert [path.name for path in run.path.iterdir()] == ["metrics.jsonl"]
 
 
 @pytest.mark.parametrize(
-    "damage",
-    [
-        '{"env_steps": 2',
-        "",
-        "null",
-        "[1]",
-        '{"steps": 1}',
-        '{"env_steps": null}',
-        '{"env_steps": 1e999}',
-        '{"env_steps": true}',
-        "[" * 100_000,
-        "\x00",
-    ],
+    "damage", ['{"env_steps": 2', "", "[1]", '{"steps": 1}', '{"env_steps": null}', "\x00"]
 )
 def test_lines_that_a_crash_cut_short_are_dropped(run, damage):
     MetricsFileHook(run, 0).on_row(row(100))
@@ -200,22 +139,13 @@ SCORES = {"mean": 2.5, "median": 2.0, "games": 4, "protocol": {"name": "nature"}
 class Evaluations:
     """What an `EvaluationHook` is built with; counts the calls, and fails as it is told to."""
 
-    def __init__(
-        self,
-        seconds: float = 0.0,
-        evaluation_error: Exception | None = None,
-        video_error: Exception | None = None,
-    ):
-        self.count = 0
+    def __init__(self, evaluation: Exception | None = None, video: Exception | None = None):
         self.paused: list[float] = []
         self.recorded: list[Path] = []
-        self.evaluation_error = evaluation_error
-        self.video_error = video_error
-        self._seconds = seconds
+        self.evaluation_error, self.video_error = evaluation, video
 
     def evaluate(self) -> dict[str, Any]:
-        self.count += 1
-        time.sleep(self._seconds)
+        time.sleep(0.01)
         if self.evaluation_error is not None:
             raise self.evaluation_error
         return dict(SCORES)
@@ -237,7 +167,8 @@ def test_an_evaluation_leaves_scores_curves_and_a_video(run, capsys):
     for env_steps in (256, 512):
         hook.evaluate(env_steps, there)
     hook.close()
-    assert evaluations.count == 2
+    # Its time is told, so that it counts as no training.
+    assert min(evaluations.paused) >= 0.01
     written = sorted(run.evaluations.iterdir())
     assert [path.name for path in written] == ["000000000256.json", "000000000512.json"]
     assert json.loads(written[0].read_text()) == {"env_steps": 256, **SCORES}
@@ -264,38 +195,23 @@ def test_without_a_recorder_there_is_no_video(run):
     assert not run.videos.exists()
 
 
-def test_the_time_of_an_evaluation_is_told_so_that_it_counts_as_no_training(run):
-    evaluations = Evaluations(seconds=0.05)
-    hook = evaluations.hook(run)
-    started = time.monotonic()
-    hook.evaluate(1000, there)
-    passed = time.monotonic() - started
-    hook.close()
-    (path,) = run.evaluations.iterdir()
-    assert json.loads(path.read_text()) == {"env_steps": 1000, **SCORES}
-    (paused,) = evaluations.paused
-    assert 0.05 <= paused <= passed
-
-
 def test_an_evaluation_in_which_a_stop_is_asked_for_is_left_out(run, capsys):
-    evaluations = Evaluations(seconds=0.05, evaluation_error=Stopped())
+    evaluations = Evaluations(evaluation=Stopped())
     hook = evaluations.hook(run)
     hook.evaluate(256, there)
     hook.close()
-    assert evaluations.recorded == []
-    assert [path for path in run.path.rglob("*.*") if "tfevents" not in path.name] == []
-    assert not run.eval_events.exists()
-    assert capsys.readouterr() == (
-        "",
-        ("The evaluation at 256 steps was cut short; it comes when the run goes on.\n"),
-    )
-    # Its time was no training either.
-    (paused,) = evaluations.paused
-    assert paused >= 0.05
+    assert list(run.path.rglob("*")) == evaluations.recorded == []
+    cut_short = "The evaluation at 256 steps was cut short; it comes when the run goes on.\n"
+    assert capsys.readouterr() == ("", cut_short)
+    assert len(evaluations.paused) == 1
+    # One that cannot be played is not hidden: without scores the run would only look watched.
+    evaluations.evaluation_error = UserError("No such game.")
+    with pytest.raises(UserError, match="No such game"):
+        hook.evaluate(256, there)
 
 
 def test_an_evaluation_is_done_only_with_its_video(run, capsys):
-    evaluations = Evaluations(video_error=Stopped())
+    evaluations = Evaluations(video=Stopped())
     hook = evaluations.hook(run)
     hook.evaluate(256, there)
     assert "comes when the run goes on" in capsys.readouterr().err
@@ -311,44 +227,31 @@ def test_an_evaluation_is_done_only_with_its_video(run, capsys):
 
 
 def test_a_video_that_cannot_be_written_ends_no_training(run, capsys):
-    evaluations = Evaluations(video_error=UserError("The video cannot be written: no room."))
+    evaluations = Evaluations(video=UserError("The video cannot be written: no room."))
     hook = evaluations.hook(run)
     hook.evaluate(256, there)
     assert capsys.readouterr().err.splitlines() == [
         "Evaluation at 256 steps: mean return 2.50 of 4 full games (nature protocol)",
         "There is no video of it: The video cannot be written: no room.",
     ]
-    evaluations.video_error = None
-    hook.evaluate(512, there)
     hook.close()
-    assert len(list(run.evaluations.iterdir())) == 2
-    assert [path.name for path in evaluations.recorded] == ["000000000512.mp4"]
-
-
-def test_an_evaluation_that_cannot_be_played_is_not_hidden(run):
-    # Scores are asked for: without them the run would look watched and not be.
-    hook = Evaluations(evaluation_error=UserError("No such game.")).hook(run)
-    with pytest.raises(UserError, match="No such game"):
-        hook.evaluate(256, there)
-    hook.close()
+    assert run.evaluation_json(256).exists()
 
 
 @pytest.mark.parametrize("asked", [1, 2])
 def test_an_evaluation_writes_nothing_where_the_directory_went_meanwhile(run, asked):
     evaluations = Evaluations()
     hook = evaluations.hook(run)
-    times = []
+    times = iter(range(1, 3))
 
     def gone() -> None:
-        times.append(evaluations.count)
-        if len(times) == asked:
+        if next(times) == asked:
             raise FileNotFoundError("gone")
 
     with pytest.raises(FileNotFoundError, match="gone"):
         hook.evaluate(256, gone)
     hook.close()
-    # Before games are played it is no use to ask.
-    assert times == [1] * asked
+    # Asked after games were played, and after a video was recorded.
     assert len(evaluations.recorded) == asked - 1
     assert not run.evaluations.exists()
     assert run.eval_events.exists() == (asked == 2)
