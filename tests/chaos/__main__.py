@@ -8,20 +8,20 @@ python -m tests.chaos --only kill --case "seed 17"     that one again, by the na
 from __future__ import annotations
 
 import argparse
-import functools
 import os
 import signal
 import subprocess
 import sys
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 from tests.chaos import damage, directory_gone, disk_full, kill, soak, stop, two_at_once
-from tests.chaos.campaign import LeftOut, run_test
+from tests.chaos.campaign import Case, LeftOut, run_test
 from tests.chaos.train_process import REPOSITORY
 
 _MALFORMED = "malformed"
-_TESTS = {
+_TESTS: dict[str, Callable[..., list[Case]]] = {
     "kill": kill.chains,
     "kill_operations": kill.before_operations,
     "stop": stop.cases,
@@ -74,16 +74,13 @@ def _run(name: str, options: argparse.Namespace, work_dir: Path) -> str:
             check=False,
         ).returncode
         return "FAILED" if code else "held"
-    find = _TESTS[name]
-    if name == "soak":
-        find = functools.partial(soak.cases, minutes=options.minutes)
+    more = {"minutes": options.minutes} if name == "soak" else {}
     try:
-        cases = [
-            case for case in find(work_dir) if options.case is None or case.name in options.case
-        ]
+        found = _TESTS[name](work_dir, **more)
     except LeftOut as why:
         print(f"left out: {why}")
         return "left out"
+    cases = [case for case in found if options.case is None or case.name in options.case]
     if not cases:
         return "FAILED: no case is called so"
     held = run_test(name, cases, work_dir, options.jobs, options.output / f"{name}.json")

@@ -143,7 +143,7 @@ def _must_be_sound(trial: Trial) -> None:
             elif file == run.config_gin:
                 whole = reference(trial.path, trial.work_dir).config_gin
                 bindings, found = (
-                    used_config.bindings(each.read_text()).keys() for each in (whole, file)
+                    config.bindings(each.read_text()).keys() for each in (whole, file)
                 )
                 assert bindings <= found, f"it lacks {sorted(bindings - found)}"
             elif file.parent == run.replay:

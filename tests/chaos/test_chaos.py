@@ -50,7 +50,7 @@ def hang_up_in_an_evaluation() -> None:
             signal.raise_signal(signal.SIGHUP)
         check(stop)
 
-    signals.StopSignals.check = after_a_step  # type: ignore[method-assign]
+    signals.StopSignals.check = after_a_step  # type: ignore[assignment, method-assign]
 
 
 @pytest.fixture(scope="module")

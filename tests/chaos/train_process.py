@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import functools
 import multiprocessing
 import os
 import runpy
@@ -108,9 +107,7 @@ class TrainProcess:
                 stdin=subprocess.DEVNULL,
                 stdout=out if written is None else written,
                 stderr=err if written is None else written,
-                preexec_fn=(
-                    functools.partial(_take_terminal, written) if through == "terminal" else None
-                ),
+                preexec_fn=_take_terminal if through == "terminal" else None,
             )
         finally:
             if written is not None:
@@ -159,10 +156,10 @@ class TrainProcess:
         return self._err.read_text(errors="replace")
 
 
-def _take_terminal(terminal: int) -> None:
-    """Makes a terminal this process's own; it is told when that is closed, even under nohup."""
+def _take_terminal() -> None:
+    """Makes the terminal on stdout this process's own; it is told of its end, even under nohup."""
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
-    os.login_tty(terminal)
+    os.login_tty(os.dup(1))
 
 
 def _become(

@@ -35,24 +35,24 @@ SKIPS_TWICE = "There is no Atari game .* did you mean Breakout.* ALE/<name>-v5 i
 # Binding: what its sentence must say, parts in their order with .* between them.
 BINDINGS = {
     # Names.
-    "create_agent.gama = 0.9": "create_agent has no parameter 'gama'; did you mean gamma",
+    "create_agent.gama = 0.9": "'gama'; did you mean create_agent.gamma",
     "create_agnet.gamma = 0.9": "'create_agnet'; did you mean create_agent",
     "evaluation/create_environment.frame_skip = 2": "Nothing uses the binding evaluation/create_e",
-    "train.run_dir = 'x'": "the binding train.run_dir",
-    "DqnAgent.gamma = 0.5": "write create_agent.gamma instead",
+    "train.run_dir = 'x'": "train.run_dir",
+    "DqnAgent.gamma = 0.5": "TF-Agents' own.*; write create_agent.gamma",
     # What TF-Agents' agent would do and this one does not: bound, it would be a lie.
     "DqnAgent.n_step_update = 3": "DqnAgent.n_step_update is TF-Agents' own",
     "QNetwork.fc_layer_params = (3,)": "QNetwork.fc_layer_params is TF-Agents' own",
     # Not gin.
-    "create_agent.gamma": "has no '='",
-    "create_agent.gamma = = 1": "is not valid gin",
+    "create_agent.gamma": "'create_agent.gamma'.* '='",
+    "create_agent.gamma = = 1": "'create_agent.gamma = = 1'",
     "create_environment.game = Breakout": "quotes",
     # Numbers.
     "create_learner.batch_size = 0": f"create_learner.batch_size {WHOLE}0",
     "create_learner.batch_size = True": f"create_learner.batch_size {WHOLE}True",
-    "create_learner.batch_size = 1000000000": "at most 65,536 transitions can be drawn at once",
+    "create_learner.batch_size = 1000000000": "batch_size .*65,536",
     "create_environment.num_environments = 0": f"num_environments {WHOLE}0",
-    "create_environment.frame_skip = 10000000000": "frame_skip",
+    "create_environment.max_episode_steps = 10000000000": "max_episode_steps",
     "create_environment.noop_max = -1": "noop_max must be a whole number of 0 or more",
     "create_environment.sticky_action_probability = 1.25": "must be a number from 0 to 1",
     "create_environment.terminal_on_life_loss = 'False'": "must be True or False",
@@ -78,14 +78,14 @@ BINDINGS = {
     "create_environment.game = 'ALE/Breakout-v5'": SKIPS_TWICE,
     "create_environment.games = 'vector_games'": "create_environment.games",
     "create_environment.render_mode = 'human'": "create_environment.games = @python_games",
-    "build.q_network = 'create_q_network'": "build.q_network must be a builder.* @create_",
-    "build.replay_buffer = None": "build.replay_buffer must be a builder",
+    "build.agent = 'create_agent'": "build.agent must be a builder.* @create_agent",
+    "build.q_network = @create_q_network": "create_agent.q_network",
 }
 
 # Flags after those of a tiny run, and what their sentence must say.
 FLAGS = {
     "--gin_file=braekout.gin": "There is no gin file 'braekout.gin'; did you mean breakout.gin",
-    "--gin_file=/": "'/' is a directory",
+    "--gin_file=/": "'/'",
     "breakout": "What is 'breakout'",
     "--seed=seven": "--seed=seven",
     f"--seed={'9' * 5000}": "--seed=999",
@@ -180,7 +180,7 @@ def test_a_run_that_is_there_is_left_as_it_was(tmp_path, work_dir, name):
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("wrong", "said"),
-    [("--gin_bindings=create_agent.gama=1", "did you mean gamma"), ("--seed=x", "--seed=x")],
+    [("--gin_bindings=create_agent.gama=1", "did you mean"), ("--seed=x", "--seed=x")],
 )
 def test_python_train_py_refuses(tmp_path, work_dir, wrong, said):
     command = flags("fast", tmp_path / "run", wrong)
@@ -189,7 +189,7 @@ def test_python_train_py_refuses(tmp_path, work_dir, wrong, said):
 
 
 def test_a_fragment_alone_lacks_values(tmp_path):
-    said = "sets no value for .* such as --gin_file=breakout.gin --gin_file=short.gin"
+    said = "sets no value for .* such as --gin_file=breakout.gin"
     must_be_refused(train_here("--gin_file=smoke.gin", f"--run_dir={tmp_path}/run"), said)
     assert not any(tmp_path.iterdir())
 

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from dqn_breakout import config, machine, used_config
+from dqn_breakout import config, machine
 from dqn_breakout.runs import checkpoint_files
 from dqn_breakout.runs.directory import RunDirectory
 from tests.chaos.run_outcome import replay_rows, saved_steps
@@ -220,7 +220,7 @@ def test_smoke_records_a_video(smoke):
 def test_smoke_tells_its_plan_and_its_progress_in_plain_lines(smoke):
     assert smoke.ended.out == ""
     err = smoke.ended.err
-    assert err.startswith("DQN on Breakout, seed 7, 16 game(s) side by side\n")
+    assert err.startswith("DQN on Breakout, seed 7, 4 game(s) side by side\n")
     for said in (
         f"  run directory   {smoke.run.path}\n",
         "  replay buffer   4,000 transitions, about 0.03 GB when full; this machine has ",
