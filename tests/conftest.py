@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Iterator
+from pathlib import Path
 
 import gin
 import pytest
@@ -20,6 +21,12 @@ def signals_arrive() -> Iterator[None]:
     yield
     for number, handler in before.items():
         signal.signal(number, handler)
+
+
+@pytest.fixture(scope="session")
+def work_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the tiny runs lie that several tests share; see `tests.chaos.tiny_run.reference`."""
+    return tmp_path_factory.mktemp("tiny-runs")
 
 
 @pytest.fixture

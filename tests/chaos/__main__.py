@@ -1,35 +1,37 @@
 """All the evidence of docs/reliability.md, one test after another: `make chaos`.
 
-python -m tests.chaos                      all; the results under runs/chaos
-python -m tests.chaos --only kill stop     only these
+python -m tests.chaos                                  all; the results under runs/chaos
+python -m tests.chaos --only kill stop                 only these
+python -m tests.chaos --only kill --case "seed 17"     that one again, by the name that was told
 """
 
 from __future__ import annotations
 
 import argparse
 import os
+import signal
 import subprocess
 import sys
-import time
+import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
-from tests.chaos.campaign import LEFT_OUT
+from tests.chaos import damage, directory_gone, disk_full, kill, soak, stop, two_at_once
+from tests.chaos.campaign import Case, LeftOut, run_test
 from tests.chaos.train_process import REPOSITORY
 
-_PROPERTIES = ("test_malformed_commands.py", "test_malformed_checkpoints.py")
-# Name: module and its flags; what is no module here is run by pytest.
-_TESTS: dict[str, tuple[str, ...]] = {
-    "kill": ("kill",),
-    "kill_operations": ("kill", "--operations"),
-    "stop": ("stop",),
-    "damage": ("damage",),
-    "disk_full": ("disk_full",),
-    "disk_full_go_on": ("disk_full", "--go_on"),
-    "disk_full_tmpfs": ("disk_full", "--tmpfs"),
-    "two_at_once": ("two_at_once",),
-    "directory_gone": ("directory_gone",),
-    "malformed": ("pytest",),
-    "soak": ("soak",),
+_MALFORMED = "malformed"
+_TESTS: dict[str, Callable[..., list[Case]]] = {
+    "kill": kill.chains,
+    "kill_operations": kill.before_operations,
+    "stop": stop.cases,
+    "damage": damage.cases,
+    "disk_full": disk_full.cases,
+    "disk_full_go_on": disk_full.cases_that_go_on,
+    "disk_full_tmpfs": disk_full.tmpfs_cases,
+    "two_at_once": two_at_once.cases,
+    "directory_gone": directory_gone.cases,
+    "soak": soak.cases,
 }
 
 
@@ -39,35 +41,50 @@ def main() -> int:
     Returns:
         The exit code: 0 where all held that this machine lets run.
     """
+    names = [*_TESTS, _MALFORMED]
     parser = argparse.ArgumentParser(description=str(__doc__).splitlines()[0])
-    parser.add_argument("--only", nargs="+", choices=_TESTS, default=list(_TESTS))
-    parser.add_argument("--examples", type=int, default=1000, help="of each malformed thing")
+    parser.add_argument("--only", nargs="+", choices=names, default=names)
+    parser.add_argument("--case", nargs="+", help="only the cases of these names")
+    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="cases at a time")
+    parser.add_argument("--minutes", type=float, default=60.0, help="of the soak")
+    parser.add_argument("--examples", type=int, default=1000, help="of malformed commands")
+    parser.add_argument("--work_dir", type=Path, help="keep the run directories here")
     parser.add_argument("--output", type=Path, default=Path("runs/chaos"), help="folder of results")
     options = parser.parse_args()
+    # Where this was started in the background, the shell has Ctrl-C ignored.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     options.output.mkdir(parents=True, exist_ok=True)
-    ended = {}
-    for name in options.only:
-        module, *flags = _TESTS[name]
-        if module == "pytest":
-            files = [str(REPOSITORY / "tests" / "chaos" / file) for file in _PROPERTIES]
-            command = ["pytest", *files]
-        else:
-            results = options.output.resolve() / f"{name}.json"
-            command = [f"tests.chaos.{module}", *flags, "--output", str(results)]
-        print(f"\n== {name}", flush=True)
-        began = time.monotonic()
+    work_dir = (options.work_dir or Path(tempfile.mkdtemp(prefix="chaos-"))).resolve()
+    work_dir.mkdir(parents=True, exist_ok=True)
+    ended = {name: _run(name, options, work_dir) for name in options.only}
+    print()
+    for name, came in ended.items():
+        print(f"{came:8} {name}")
+    return int(not set(ended.values()) <= {"held", "left out"})
+
+
+def _run(name: str, options: argparse.Namespace, work_dir: Path) -> str:
+    """Runs one test; what came of it in a word or two."""
+    print(f"\n== {name}", flush=True)
+    if name == _MALFORMED:
         code = subprocess.run(
-            [sys.executable, "-m", *command],
+            [sys.executable, "-m", "pytest", "tests/chaos/test_malformed_commands.py"],
             cwd=REPOSITORY,
             env={**os.environ, "CHAOS_EXAMPLES": str(options.examples)},
             check=False,
         ).returncode
-        ended[name] = (code, time.monotonic() - began)
-    print()
-    for name, (code, seconds) in ended.items():
-        came = {0: "held    ", LEFT_OUT: "left out"}.get(code, "FAILED  ")
-        print(f"{came} {name}, in {seconds / 60:.1f} minutes")
-    return int(any(code not in (0, LEFT_OUT) for code, _ in ended.values()))
+        return "FAILED" if code else "held"
+    more = {"minutes": options.minutes} if name == "soak" else {}
+    try:
+        found = _TESTS[name](work_dir, **more)
+    except LeftOut as why:
+        print(f"left out: {why}")
+        return "left out"
+    cases = [case for case in found if options.case is None or case.name in options.case]
+    if not cases:
+        return "FAILED: no case is called so"
+    held = run_test(name, cases, work_dir, options.jobs, options.output / f"{name}.json")
+    return "held" if held else "FAILED"
 
 
 if __name__ == "__main__":

@@ -1,7 +1,5 @@
 """Takes the run directory away while a run trains in it: no new one is made, no other written to.
 
-python -m tests.chaos.directory_gone
-
 The run ends; or, told so by `train.go_on_without_checkpoints`, trains on to the end of its budget,
 and ends with an error only if the directory is not back for the last checkpoint.
 """
@@ -9,23 +7,18 @@ and ends with an error only if the directory is not back for the last checkpoint
 from __future__ import annotations
 
 import functools
-import os
 import re
 import shutil
 import signal
-import sys
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
-from dqn_breakout.runs import checkpoint_files
-from dqn_breakout.runs.directory import RunDirectory
-from tests.chaos import campaign
-from tests.chaos.campaign import Result
-from tests.chaos.disk_full import GO_ON, ended_as_left_alone, said_again
-from tests.chaos.run_outcome import rows, rows_so_far, setting, snapshot
-from tests.chaos.tiny_run import PATHS, compare, flags, reference
-from tests.chaos.train_process import Ended, TrainProcess, warm_up
+import psutil
+
+from tests.chaos.campaign import Case, Trial
+from tests.chaos.disk_full import GO_ON, must_say_once
+from tests.chaos.run_outcome import rows, rows_so_far, saved_steps, setting, snapshot
+from tests.chaos.tiny_run import PATHS
+from tests.chaos.train_process import Ended, TrainProcess
 
 # With them there is a checkpoint.
 _ROWS = 4
@@ -33,177 +26,105 @@ _MISSED = "; going on without, as"
 _AT = re.compile(r" at ([\d,]+) environment steps ")
 
 
-def removed(run: RunDirectory, path: str, work_dir: Path) -> tuple[list[str], Any]:
-    """It is removed, with all that is in it."""
-    faults, told = _taken_away(run, path, lambda: shutil.rmtree(run.path))
-    if run.path.exists():
-        faults.append(f"there is {sorted(map(str, run.path.rglob('*')))} again")
-    return faults, told
-
-
-def moved_and_back(run: RunDirectory, path: str, work_dir: Path) -> tuple[list[str], Any]:
-    """It is moved; back in its place, the same command goes on to the same end."""
-    moved = RunDirectory(run.path.with_name("moved"))
-    faults, told = _taken_away(run, path, lambda: run.path.rename(moved.path))
-    if run.path.exists():
-        return [*faults, f"there is {sorted(map(str, run.path.rglob('*')))} again"], told
-    moved.path.rename(run.path)
-    again = TrainProcess(flags(path, run), run.path.with_name("again.out")).wait()
-    if again.code != 0:
-        return [*faults, f"back again: exit code {again.code}: {again.err[-500:]}"], told
-    return [*faults, *compare(run, path, work_dir)], told
-
-
-def another_in_its_place(run: RunDirectory, path: str, work_dir: Path) -> tuple[list[str], Any]:
-    """It is moved, and another run is begun under its name, which ends as if left alone."""
-    moved = RunDirectory(run.path.with_name("moved"))
-    faults = []
-
-    def replace() -> None:
-        run.path.rename(moved.path)
-        other = TrainProcess(flags(path, run), run.path.with_name("other.out")).wait()
-        if other.code != 0:
-            faults.append(f"the other: exit code {other.code}: {other.err[-500:]}")
-
-    found, told = _taken_away(run, path, replace, "--seed=8")
-    return [*faults, *found, *compare(run, path, work_dir)], told
-
-
-def removed_told_to_go_on(run: RunDirectory, path: str, work_dir: Path) -> tuple[list[str], Any]:
-    """It is removed; the run spends its budget and makes no new one."""
-    life = _stopped(run, path, GO_ON)
-    budget = setting(run, "train.total_env_steps")
-    shutil.rmtree(run.path)
-    life.signal(signal.SIGCONT)
-    faults, told = _spent(life.wait(), run, budget)
-    if run.path.exists():
-        faults.append(f"there is {sorted(map(str, run.path.rglob('*')))} again")
-    return faults, told
-
-
-def moved_and_back_told_to_go_on(
-    run: RunDirectory, path: str, work_dir: Path
-) -> tuple[list[str], Any]:
-    """It is moved, and back once the run has missed it: that ends as if left alone."""
-    moved = RunDirectory(run.path.with_name("moved"))
-    life = _stopped(run, path, GO_ON)
-    before = rows_so_far(run)
-    run.path.rename(moved.path)
-    life.signal(signal.SIGCONT)
-    life.wait_until(lambda: _MISSED in life.err())
-    faults = [f"there was {run.path} again"] if run.path.exists() else []
-    moved.path.rename(run.path)
-    ended = life.wait()
-    told = {"rows before": before, "rows in all": rows_so_far(run)}
-    if ended.code != 0:
-        return [*faults, f"exit code {ended.code}: {ended.err[-500:]}"], told
-    if _MISSED not in ended.err:
-        faults.append("it was not missed")
-    return [*faults, *ended_as_left_alone(run, path, work_dir)], told
-
-
-def another_in_its_place_told_to_go_on(
-    run: RunDirectory, path: str, work_dir: Path
-) -> tuple[list[str], Any]:
-    """It is moved, and another run is begun under its name, in which the first writes nothing."""
-    moved = RunDirectory(run.path.with_name("moved"))
-    life = _stopped(run, path, "--seed=8", GO_ON)
-    budget = setting(run, "train.total_env_steps")
-    run.path.rename(moved.path)
-    other = TrainProcess(flags(path, run), run.path.with_name("other.out")).wait()
-    found = [] if other.code == 0 else [f"the other: exit code {other.code}: {other.err[-500:]}"]
-    before = snapshot(run.path)
-    life.signal(signal.SIGCONT)
-    faults, told = _spent(life.wait(), run, budget)
-    after = snapshot(run.path)
-    found += [
-        f"{name} is not as the other left it"
-        for name in sorted(before.keys() | after.keys())
-        if before.get(name) != after.get(name)
+def cases(work_dir: Path) -> list[Case]:
+    """Each on both paths, and told to go on or not."""
+    every = {
+        "removed": removed,
+        "moved and back": moved_and_back,
+        "another in its place": another_in_its_place,
+    }
+    return [
+        Case(name + (", going on" if go_on else ""), path, functools.partial(do, go_on))
+        for path in PATHS
+        for name, do in every.items()
+        for go_on in (False, True)
     ]
-    return [*found, *faults, *compare(run, path, work_dir)], told
 
 
-def _stopped(run: RunDirectory, path: str, *more: str) -> TrainProcess:
+def removed(go_on: bool, trial: Trial) -> None:
+    """It is removed, with all that is in it."""
+    life = _stopped(go_on, trial)
+    before, budget = _where_it_is(trial)
+    shutil.rmtree(trial.run.path)
+    _must_miss_it(_continued(life), go_on, before, budget, trial)
+    _must_be_gone(trial)
+
+
+def moved_and_back(go_on: bool, trial: Trial) -> None:
+    """It is moved, and back: at the next start, or once the run has missed it.
+
+    Either way it ends as one that was left alone.
+    """
+    life = _stopped(go_on, trial)
+    before, budget = _where_it_is(trial)
+    moved = _move(trial)
+    if not go_on:
+        _must_miss_it(_continued(life), go_on, before, budget, trial)
+        _must_be_gone(trial)
+        moved.rename(trial.run.path)
+        trial.must_go_on()
+        return
+    life.signal(signal.SIGCONT)
+    missed = life.wait_until(lambda: _MISSED in life.err())
+    _must_be_gone(trial)
+    moved.rename(trial.run.path)
+    if trial.must(missed, "it was not missed") and trial.must_end(life.wait()):
+        trial.must_be_as_left_alone(logs="may lack")
+
+
+def another_in_its_place(go_on: bool, trial: Trial) -> None:
+    """It is moved, and another run is begun under its name, in which the first writes nothing."""
+    life = _stopped(go_on, trial, "--seed=8")
+    before, budget = _where_it_is(trial)
+    _move(trial)
+    trial.must_end(trial.start().wait())
+    others = snapshot(trial.run.path)
+    _must_miss_it(_continued(life), go_on, before, budget, trial)
+    trial.must(snapshot(trial.run.path) == others, "the other's files are not as it left them")
+    trial.must_be_as_left_alone()
+
+
+def _stopped(go_on: bool, trial: Trial, *more: str) -> TrainProcess:
     """A run that trains and has a checkpoint.
 
     It stands still, or what it writes would keep the directory from being removed.
     """
-    life = TrainProcess(flags(path, run, *more), run.path.with_name("gone.out"))
-    life.wait_until(lambda: rows_so_far(run) >= _ROWS)
+    life = trial.start(*more, *((GO_ON,) if go_on else ()))
+    life.wait_until(lambda: rows_so_far(trial.run) >= _ROWS)
     life.signal(signal.SIGSTOP)
-    os.waitid(os.P_PID, life.pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
+    life.wait_until(lambda: psutil.Process(life.pid).status() == psutil.STATUS_STOPPED)
+    trial.must(bool(saved_steps(trial.run)), "there was no checkpoint to lose")
     return life
 
 
-def _spent(ended: Ended, run: RunDirectory, budget: int) -> tuple[list[str], dict[str, Any]]:
-    """What is wrong with how a run ended that was to go on, and whose directory stayed away."""
-    said = ended.err.strip().splitlines()[-1:]
-    faults = said_again(ended.err)
-    if ended.code != 2 or f" at {budget:,} environment steps " not in " ".join(said):
-        faults.append(f"exit code {ended.code}: {ended.err[-500:]}")
-    elif str(run.path) not in said[0]:
-        faults.append(f"it is not named: {said[0]}")
-    if "Traceback" in ended.err:
-        faults.append(f"a stack trace: {ended.err[-500:]}")
-    return faults, {"it": " ".join(said)}
+def _where_it_is(trial: Trial) -> tuple[int, int]:
+    """The last row's step, and the budget."""
+    return int(rows(trial.run)[-1]["env_steps"]), setting(trial.run, "train.total_env_steps")
 
 
-def _taken_away(
-    run: RunDirectory, path: str, take: Callable[[], object], *more: str
-) -> tuple[list[str], dict[str, Any]]:
-    """A run whose directory is taken while it trains, and what is wrong with how it ends."""
-    life = _stopped(run, path, *more)
-    before = int(rows(run)[-1]["env_steps"])
-    period = setting(run, "train.checkpoint_period_env_steps")
-    saved = checkpoint_files.checkpoints(run.checkpoints)
-    take()
+def _move(trial: Trial) -> Path:
+    return trial.run.path.rename(trial.folder / "moved")
+
+
+def _continued(life: TrainProcess) -> Ended:
     life.signal(signal.SIGCONT)
-    ended = life.wait()
-    said = ended.err.strip().splitlines()[-1:]
-    at = _AT.search(" ".join(said))
-    told = {"after": before, "it": " ".join(said)}
-    faults = [] if saved else ["there was no checkpoint to lose"]
-    if ended.code != 2 or at is None or str(run.path) not in said[0]:
-        faults.append(f"exit code {ended.code}: {ended.err[-500:]}")
-    elif int(at[1].replace(",", "")) > before + 2 * period:
-        faults.append(f"the next checkpoint was due before step {at[1]}")
-    if "Traceback" in ended.err:
-        faults.append(f"a stack trace: {ended.err[-500:]}")
-    return faults, told
+    return life.wait()
 
 
-CASES: dict[str, Callable[[RunDirectory, str, Path], tuple[list[str], Any]]] = {
-    "removed": removed,
-    "moved and back": moved_and_back,
-    "another in its place": another_in_its_place,
-    "removed, told to go on": removed_told_to_go_on,
-    "moved and back, told to go on": moved_and_back_told_to_go_on,
-    "another in its place, told to go on": another_in_its_place_told_to_go_on,
-}
+def _must_miss_it(ended: Ended, go_on: bool, before: int, budget: int, trial: Trial) -> None:
+    """One error that names the directory, by the checkpoint after next, or at the budget's end."""
+    trial.must_end(ended, 2, str(trial.run.path))
+    at = _AT.search(ended.last)
+    step = int(at[1].replace(",", "")) if at is not None else None
+    trial.told |= {"after": before, "ended at": step}
+    if go_on:
+        must_say_once(ended, trial)
+        trial.must(step == budget, f"it ended at {step}, not at its budget")
+    else:
+        # The tiny run's period is 50 steps, rounded up to a turn.
+        trial.must(step is not None and step <= before + 100, f"it ended at {step} only")
 
 
-def try_case(case: tuple[str, str], work_dir: Path) -> Result:
-    """One case on one path."""
-    name, path = case
-    folder = work_dir / f"gone-{path}-{list(CASES).index(name)}"
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir()
-    faults, told = CASES[name](RunDirectory(folder / "run"), path, work_dir)
-    return Result(f"{name}, {path}", faults, told)
-
-
-def main() -> int:
-    """Tries each case on both paths."""
-    options = campaign.arguments(str(__doc__).splitlines()[0]).parse_args()
-    work_dir = campaign.working_directory(options)
-    warm_up()
-    for path in PATHS:
-        reference(path, work_dir)
-    cases = [(name, path) for path in PATHS for name in CASES]
-    each = functools.partial(try_case, work_dir=work_dir)
-    return campaign.run_all("directory gone", cases, each, options, work_dir)
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+def _must_be_gone(trial: Trial) -> None:
+    path = trial.run.path
+    trial.must(not path.exists(), f"there is {sorted(map(str, path.rglob('*')))} again")

@@ -1,10 +1,5 @@
 """Fills the disk at every write of a short run: what has a final name is whole; the run goes on.
 
-    python -m tests.chaos.disk_full                  at operations of each kind that needs room
-    python -m tests.chaos.disk_full --operation 27   at that one
-    python -m tests.chaos.disk_full --go_on          training was told to go on without checkpoints
-    python -m tests.chaos.disk_full --tmpfs          a file system that is really full (needs root)
-
 From one operation on, each that needs room fails with "No space left on device", and half of what
 was to be written stands on the disk, as on a real one. Each checkpoint must be sound then, and no
 file with a final name half-written. Then there is room again, and the same command is given: it
@@ -23,14 +18,10 @@ import functools
 import io
 import json
 import os
-import re
-import shutil
 import subprocess
-import sys
 import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import lz4.frame
 import numpy as np
@@ -39,12 +30,13 @@ from dqn_breakout import config
 from dqn_breakout.errors import UserError
 from dqn_breakout.runs import checkpoint_files
 from dqn_breakout.runs.directory import RunDirectory
-from tests.chaos import campaign, file_operations, run_outcome
-from tests.chaos.campaign import Result
+from tests.chaos import file_operations, run_outcome
+from tests.chaos.campaign import Case, LeftOut, Trial
 from tests.chaos.file_operations import Operation
-from tests.chaos.tiny_run import PATHS, compare, flags, operations, reference
-from tests.chaos.train_process import TrainProcess, warm_up
+from tests.chaos.tiny_run import operations, reference
+from tests.chaos.train_process import Ended
 
+PATH = "fast"
 GO_ON = "--gin_bindings=train.go_on_without_checkpoints = True"
 _NO_ROOM = "No space left on device"
 # From less than one checkpoint to room for all that a tiny run ever has at once.
@@ -54,39 +46,90 @@ _GO_ON_KILOBYTES = (24, 300, 600, 900, 1200)
 _EVENTS = ("nr_inodes=1", "size=8k")
 
 
-def refused(ended_code: int, err: str) -> list[str]:
-    """What is wrong with how a process took a full disk; nothing where it said so and stopped."""
-    faults = []
-    lines = err.strip().splitlines()
-    if ended_code != 2:
-        faults.append(f"exit code {ended_code}")
-    if "Traceback" in err:
-        faults.append(f"a stack trace: {lines[-1]}")
-    elif not lines or _NO_ROOM not in lines[-1]:
-        faults.append(f"no word of the disk: {lines[-1] if lines else 'nothing at all'}")
-    return [*faults, *_of_no_file(err)]
+def cases(work_dir: Path) -> list[Case]:
+    """At the first and second operation of each kind on each file that needs room."""
+    known = file_operations.of_each_kind(operations(PATH, work_dir), file_operations.NEED_ROOM)
+    return [Case(f"at {each}", PATH, functools.partial(full_at, each)) for each in known]
 
 
-def unsound(run: RunDirectory, path: str, work_dir: Path) -> list[str]:
-    """What is wrong with any file under a final name, before anything is mended.
+def cases_that_go_on(work_dir: Path) -> list[Case]:
+    """At each file that is written once the run has a record of what it is."""
+    known = operations(PATH, work_dir)
+    begun = next(place for place, each in enumerate(known) if each.name.startswith("replay"))
+    written = file_operations.of_each_kind(known, ["write"])
+    return [
+        Case(f"at {each}, going on", PATH, functools.partial(full_at, each, go_on=True))
+        for each in written
+        if known.index(each) >= begun
+    ]
+
+
+def full_at(operation: Operation, trial: Trial, *, go_on: bool = False) -> None:
+    """A run that meets a full disk at one operation, and goes on once there is room again."""
+    fill = functools.partial(file_operations.fill_disk_at, trial.run.path, operation)
+    ended = trial.start(*((GO_ON,) if go_on else ()), prepare=fill).wait()
+    if go_on:
+        must_have_gone_on(ended, trial)
+        must_say_once(ended, trial)
+    else:
+        _must_be_refused(ended, trial)
+    trial.told["saved before"] = len(run_outcome.saved_steps(trial.run))
+    _must_be_sound(trial)
+    _with_room_again(go_on, trial)
+
+
+def _with_room_again(go_on: bool, trial: Trial) -> None:
+    if go_on:
+        trial.must_go_on(GO_ON, logs="may lack")
+    else:
+        trial.must_go_on()
+
+
+def _must_be_refused(ended: Ended, trial: Trial) -> None:
+    """One error that speaks of the disk, and of no file called None.
+
+    The system names no file where a write or a flush fails.
+    """
+    trial.must_end(ended, 2, _NO_ROOM)
+    told = [line for line in ended.err.splitlines() if _NO_ROOM in line]
+    trial.must(not any("None" in line for line in told), f"no file is named: {told}")
+
+
+def must_have_gone_on(ended: Ended, trial: Trial) -> None:
+    """The budget is spent.
+
+    Without a checkpoint of the end all of it would be lost: then, and only then, there is an error.
+    """
+    budget = run_outcome.setting(trial.run, "train.total_env_steps")
+    if budget in run_outcome.saved_steps(trial.run):
+        trial.must_end(ended)
+        trial.must(f"\nDone: {budget:,} environment steps" in ended.err, "it is not done")
+        trial.must(_NO_ROOM in ended.err, "no word of the disk")
+    else:
+        _must_be_refused(ended, trial)
+        trial.must(f" at {budget:,} environment steps " in ended.err, "the budget was not spent")
+
+
+def must_say_once(ended: Ended, trial: Trial) -> None:
+    """What was missing all the time is said, and not again."""
+    said = [line.split(" (")[0] for line in ended.err.splitlines() if "; going on " in line]
+    trial.must(bool(said), "no word of what is missing")
+    for each in {*said}:
+        trial.must(said.count(each) == 1, f"said {said.count(each)} times: {each}")
+
+
+def _must_be_sound(trial: Trial) -> None:
+    """Every file under a final name is whole, before anything is mended.
 
     TensorFlow writes TensorBoard's events piece by piece under their final names; all else is whole
     or not there, and metrics.jsonl ends with a whole row.
-
-    Args:
-        run: A run that met a full disk.
-        path: Which of the two paths.
-        work_dir: Where the run lies that was left alone.
     """
-    faults = []
+    run = trial.run
     for each in checkpoint_files.checkpoints(run.checkpoints):
         try:
             checkpoint_files.open_checkpoint(each).verify(run.replay)
         except checkpoint_files.DamagedCheckpoint as error:
-            faults.append(f"a checkpoint is not sound: {error}")
-    bindings = config.bindings(
-        RunDirectory(reference(path, work_dir)).config_gin.read_text()
-    ).keys()
+            trial.must(False, f"a checkpoint is not sound: {error}")
     for file in run.path.rglob("*"):
         name = file.relative_to(run.path)
         if any(part.startswith(".") for part in name.parts):
@@ -98,109 +141,90 @@ def unsound(run: RunDirectory, path: str, work_dir: Path) -> list[str]:
                 assert file.read_text()[-1:] in ("", "\n"), "the last row is cut short"
                 run_outcome.rows(run)
             elif file == run.config_gin:
-                lacks = bindings - config.bindings(file.read_text()).keys()
-                assert not lacks, f"it lacks {sorted(lacks)}"
+                whole = reference(trial.path, trial.work_dir).config_gin
+                bindings, found = (
+                    config.bindings(each.read_text()).keys() for each in (whole, file)
+                )
+                assert bindings <= found, f"it lacks {sorted(bindings - found)}"
             elif file.parent == run.replay:
                 # One that was written ahead is in no manifest yet.
                 np.load(io.BytesIO(lz4.frame.decompress(file.read_bytes())), allow_pickle=False)
         except (AssertionError, UserError, RuntimeError, ValueError, zipfile.BadZipFile) as error:
-            faults.append(f"{name} is half-written: {error}")
-    return faults
-
-
-def went_on(run: RunDirectory, code: int, err: str) -> list[str]:
-    """What is wrong with how a process trained on with a full disk, as it was told to.
-
-    It spends its budget. Without a checkpoint of the end all of it would be lost: then, and only
-    then, it ends with an error.
-    """
-    budget = run_outcome.setting(run, "train.total_env_steps")
-    last = f"{budget:,} environment steps"
-    if any(int(path.name) == budget for path in checkpoint_files.checkpoints(run.checkpoints)):
-        faults = [] if code == 0 and f"\nDone: {last}" in err else [f"exit code {code}"]
-        if _NO_ROOM not in err:
-            faults.append("no word of the disk")
-        faults += ["a stack trace"] if "Traceback" in err else []
-    else:
-        faults = refused(code, err)
-        if f" at {last} " not in err:
-            faults.append("the budget was not spent")
-    return [*faults, *(each for each in _of_no_file(err) if each not in faults)]
-
-
-def said_again(err: str) -> list[str]:
-    """What a process said is missing and said again, although it was missing all the time."""
-    said = [line.split(" (")[0] for line in err.splitlines() if "; going on " in line]
-    faults = [f"said {said.count(each)} times: {each}" for each in {*said} if said.count(each) > 1]
-    return faults if said else ["no word of what is missing"]
-
-
-def _of_no_file(err: str) -> list[str]:
-    """Sentences that name no file: the system tells none where a write or a flush fails."""
-    return [line for line in err.splitlines() if _NO_ROOM in line and "None" in line]
-
-
-def ended_as_left_alone(run: RunDirectory, path: str, work_dir: Path) -> list[str]:
-    """As `compare`, but rows and evaluations may be missing for want of room, not differ."""
-    faults = compare(run, path, work_dir, logs=False)
-    expected = run_outcome.outcome(RunDirectory(reference(path, work_dir)))
-    found = run_outcome.outcome(run)
-    faults += [f"row {row}" for row in found["rows"] if row not in expected["rows"]]
-    for name, returns in found["evaluations"].items():
-        if expected["evaluations"].get(name) != returns:
-            faults.append(f"evaluation {name}: {returns}")
-    return faults
-
-
-def _said(operation: Operation) -> str:
-    return f"{operation.kind} {operation.name}{' beside training' if operation.beside else ''}"
-
-
-def at_operation(number: int, path: str, work_dir: Path, go_on: bool = False) -> Result:
-    """A run that meets a full disk at one operation, and goes on once there is room again."""
-    operation = operations(path, work_dir)[number - 1]
-    run = RunDirectory(work_dir / f"full-{path}-{number}{'-go_on' if go_on else ''}")
-    shutil.rmtree(run.path, ignore_errors=True)
-    command = flags(path, run, *((GO_ON,) if go_on else ()))
-    ended = TrainProcess(
-        command,
-        work_dir / f"{run.path.name}.out",
-        prepare=file_operations.full_at(run.path, operation),
-    ).wait()
-    if go_on:
-        faults = [
-            *went_on(run, ended.code, ended.err),
-            *said_again(ended.err),
-            *unsound(run, path, work_dir),
-        ]
-    else:
-        faults = [*refused(ended.code, ended.err), *unsound(run, path, work_dir)]
-    saved = checkpoint_files.checkpoints(run.checkpoints)
-    told: dict[str, Any] = {"path": path, "at": _said(operation), "saved before": len(saved)}
-    faults += _with_room_again(run, command, path, work_dir)
-    if not faults:
-        shutil.rmtree(run.path)
-    return Result(f"{'--go_on ' if go_on else ''}--operation {number}", faults, told)
-
-
-def _with_room_again(run: RunDirectory, command: list[str], path: str, work_dir: Path) -> list[str]:
-    """The same command again, with room."""
-    ended = TrainProcess(command, work_dir / f"{run.path.name}-again.out").wait()
-    if ended.code != 0:
-        return [f"with room again: exit code {ended.code}: {ended.err[-500:]}"]
-    if GO_ON in command:
-        return ended_as_left_alone(run, path, work_dir)
-    return compare(run, path, work_dir)
+            trial.must(False, f"{name} is half-written: {error}")
 
 
 # --- A file system that is really full -----------------------------------------------------------
 
 
+def tmpfs_cases(work_dir: Path) -> list[Case]:
+    """Small file systems under the run directory, or under TensorBoard's folder alone.
+
+    Training stops; goes on to its end; or room is made as soon as it says that something is
+    missing.
+
+    Raises:
+        LeftOut: This process may not mount any.
+    """
+    try:
+        with _mounted(work_dir / "mount", "size=16k"):
+            pass
+    except subprocess.CalledProcessError as error:
+        raise LeftOut("only root may mount a file system") from error
+    chosen = [
+        *(("run", f"size={size}k", "stop") for size in _TMPFS_KILOBYTES),
+        *(
+            ("run", f"size={size}k", then)
+            for size in _GO_ON_KILOBYTES
+            for then in ("go on", "room")
+        ),
+        *(("events", size, then) for size in _EVENTS for then in ("stop", "go on", "room")),
+    ]
+    return [
+        Case(f"{what}, {size}, {then}", PATH, functools.partial(on_tmpfs, what, size, then))
+        for what, size, then in chosen
+    ]
+
+
+def on_tmpfs(what: str, size: str, then: str, trial: Trial) -> None:
+    """A run on a file system that becomes full, and on which room is then made."""
+    # Mounted above the run directory, which the run is to make.
+    trial.run = RunDirectory(trial.folder / "mounted" / "run")
+    place = trial.run.path.parent if what == "run" else trial.run.train_events.parent
+    go_on = then != "stop"
+    with _mounted(place, size) as make_room:
+        life = trial.start(*((GO_ON,) if go_on else ()))
+        if then == "room":
+            life.wait_until(lambda: _NO_ROOM in life.err())
+            make_room()
+        ended = life.wait()
+        trial.told["saved before"] = len(run_outcome.saved_steps(trial.run))
+        if ended.code == 0 and _NO_ROOM not in ended.err:
+            trial.told["it"] = "fitted"
+            return
+        # What says what the run is of is not to be done without.
+        begun = "DQN on Breakout" in ended.err
+        if go_on and begun:
+            must_have_gone_on(ended, trial)
+        else:
+            _must_be_refused(ended, trial)
+        _must_be_sound(trial)
+        if then != "room" or not begun:
+            make_room()
+            _with_room_again(go_on, trial)
+        elif ended.code == 0:
+            trial.must_be_as_left_alone(logs="may lack")
+
+
 @contextlib.contextmanager
-def mounted(folder: Path, options: str) -> Iterator[Callable[[], None]]:
-    """A small file system at `folder`; what is given makes room in it."""
+def _mounted(folder: Path, options: str) -> Iterator[Callable[[], None]]:
+    """A small file system at `folder`; what is given makes room in it.
+
+    Raises:
+        subprocess.CalledProcessError: It may not be mounted.
+    """
     folder.mkdir(parents=True, exist_ok=True)
-    subprocess.run(["mount", "-t", "tmpfs", "-o", options, "tmpfs", folder], check=True)
+    mount = ["mount", "-t", "tmpfs", "-o", options, "tmpfs", os.fspath(folder)]
+    subprocess.run(mount, check=True, capture_output=True)
 
     def make_room() -> None:
         more = "remount,size=64m,nr_inodes=10000"
@@ -210,109 +234,3 @@ def mounted(folder: Path, options: str) -> Iterator[Callable[[], None]]:
         yield make_room
     finally:
         subprocess.run(["umount", folder], check=True)
-
-
-def on_tmpfs(case: tuple[str, str, str], path: str, work_dir: Path) -> Result:
-    """A run on a file system that becomes full, and on which room is then made.
-
-    Args:
-        case: What lies on it (`run`, the whole run directory, or `events`, TensorBoard's folder);
-            its options for `mount`; and what follows: `stop`, training stops; `go on`, it goes on
-            to its end; `room`, room is made as soon as it says that something is missing.
-        path: Which of the two paths.
-        work_dir: Where the run lies that was left alone.
-    """
-    what, options, then = case
-    name = f"--tmpfs --only '{' '.join(case)}'"
-    folder = work_dir / f"tmpfs-{re.sub('[^a-z0-9]+', '-', '-'.join(case))}"
-    run = RunDirectory(folder / "run")
-    shutil.rmtree(folder, ignore_errors=True)
-    command = flags(path, run, *(() if then == "stop" else (GO_ON,)))
-    place = folder if what == "run" else run.train_events.parent
-    with mounted(place, options) as make_room:
-        life = TrainProcess(command, work_dir / f"{folder.name}.out")
-        if then == "room":
-            life.wait_until(lambda: _NO_ROOM in life.err())
-            make_room()
-        ended = life.wait()
-        saved = checkpoint_files.checkpoints(run.checkpoints)
-        told: dict[str, Any] = {"path": path, "checkpoints saved": len(saved)}
-        if ended.code == 0 and _NO_ROOM not in ended.err:
-            return Result(name, [], {**told, "it": "fitted"})
-        # What says what the run is of is not to be done without.
-        begun = "DQN on Breakout" in ended.err
-        if then != "stop" and begun:
-            faults = [*went_on(run, ended.code, ended.err), *unsound(run, path, work_dir)]
-        else:
-            faults = [*refused(ended.code, ended.err), *unsound(run, path, work_dir)]
-        if then == "room" and begun:
-            if ended.code == 0:
-                faults += ended_as_left_alone(run, path, work_dir)
-        else:
-            make_room()
-            faults += _with_room_again(run, command, path, work_dir)
-    return Result(name, faults, told)
-
-
-def _tmpfs_cases() -> list[tuple[str, str, str]]:
-    return [
-        *(("run", f"size={size}k", "stop") for size in _TMPFS_KILOBYTES),
-        *(
-            ("run", f"size={size}k", then)
-            for size in _GO_ON_KILOBYTES
-            for then in ("go on", "room")
-        ),
-        *(("events", size, then) for size in _EVENTS for then in ("stop", "go on", "room")),
-    ]
-
-
-def may_mount(work_dir: Path) -> bool:
-    """Whether this process may mount a file system."""
-    folder = work_dir / "mount"
-    folder.mkdir(exist_ok=True)
-    mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=16k", "tmpfs", folder],
-        stderr=subprocess.DEVNULL,
-        check=False,
-    )
-    if mounted.returncode:
-        return False
-    subprocess.run(["umount", folder], check=True)
-    return True
-
-
-def main() -> int:
-    """Runs the campaign that the flags ask for."""
-    parser = campaign.arguments(str(__doc__).splitlines()[0])
-    parser.add_argument("--operation", type=int, nargs="+", help="only at these operations")
-    parser.add_argument("--path", choices=PATHS, default="fast")
-    parser.add_argument("--tmpfs", action="store_true", help="really full file systems instead")
-    parser.add_argument("--only", default="", help="only file systems with this in their names")
-    parser.add_argument("--go_on", action="store_true", help="train on with a disk that stays full")
-    options = parser.parse_args()
-    work_dir = campaign.working_directory(options)
-    warm_up()
-    reference(options.path, work_dir)
-    if options.tmpfs:
-        if os.geteuid() != 0 or not may_mount(work_dir):
-            why = "only root may mount a file system"
-            return campaign.left_out("full tmpfs", why, options)
-        cases = [each for each in _tmpfs_cases() if options.only in " ".join(each)]
-        full = functools.partial(on_tmpfs, path=options.path, work_dir=work_dir)
-        return campaign.run_all("full tmpfs", cases, full, options, work_dir)
-    known = operations(options.path, work_dir)
-    numbers = file_operations.of_each_kind(known, file_operations.NEED_ROOM)
-    name = "disk full at each write"
-    if options.go_on:
-        name = "disk stays full from each write on"
-        # Before, the run has no record of what it is: it is refused, told to go on or not.
-        begun = next(n for n, each in enumerate(known, 1) if each.name.startswith("replay"))
-        numbers = [n for n in numbers if n >= begun and known[n - 1].kind == "write"]
-    each = functools.partial(
-        at_operation, path=options.path, work_dir=work_dir, go_on=options.go_on
-    )
-    return campaign.run_all(name, options.operation or numbers, each, options, work_dir)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,4 +1,4 @@
-"""Counts the file operations of a training process, and has one of them end badly.
+"""Sees the file operations of a training process, and has one of them end badly.
 
 Installed in a process before `train.py` runs. It sees every operation of Python code on a run
 directory: files opened for writing, what is written to them, flushes to disk, renames, removals
@@ -54,21 +54,86 @@ class Operation(NamedTuple):
     nth: int
     beside: bool
 
+    def __str__(self) -> str:
+        return f"{self.kind} {self.name}{' beside training' if self.beside else ''}, {self.nth}"
 
-class FileOperations:
-    """Numbers the operations on a run directory, from 1, and asks `at` about each."""
+    def is_like(self, other: Operation) -> bool:
+        """Whether it is the same in another run.
 
-    def __init__(self, folder: Path, at: Callable[[int, Operation], None]):
-        """Names what is watched; nothing is watched before `install`.
-
-        Args:
-            folder: The run directory.
-            at: Called before each operation with its number and what it is. Where it raises, the
-                operation does not happen; half of what was to be written does.
+        Which thread comes to it first does not matter; nor which rows its segment is of, since on a
+        busy machine they are others.
         """
+        ours, theirs = _without_numbers(self.name), _without_numbers(other.name)
+        return (self.kind, ours, self.nth) == (other.kind, theirs, other.nth)
+
+
+def list_all(folder: Path, into: Path) -> None:
+    """From now on each operation becomes a line of a file, for `listed`."""
+    descriptor = os.open(into, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
+
+    def at(operation: Operation) -> None:
+        os.write(descriptor, (json.dumps(operation) + "\n").encode())
+
+    _Watch(folder, at).install()
+
+
+def signal_before(number: signal.Signals, folder: Path, when: Operation) -> None:
+    """This process will send itself a signal before an operation."""
+
+    def at(operation: Operation) -> None:
+        if operation.is_like(when):
+            os.kill(os.getpid(), number)
+
+    _Watch(folder, at).install()
+
+
+def fill_disk_at(folder: Path, when: Operation) -> None:
+    """From that operation on, every one that needs room will fail: the disk stays full."""
+    full = threading.Event()
+
+    def at(operation: Operation) -> None:
+        if operation.is_like(when):
+            full.set()
+        if full.is_set() and operation.kind in NEED_ROOM:
+            error = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            if operation.kind in _ON_A_PATH:
+                error.filename = os.path.join(folder, operation.name)
+            raise error
+
+    _Watch(folder, at).install()
+
+
+def listed(path: Path) -> list[Operation]:
+    """The operations that `list_all` has written into a file."""
+    return [Operation(*json.loads(line)) for line in path.read_text().splitlines()]
+
+
+def of_each_kind(operations: Sequence[Operation], kinds: Sequence[str]) -> list[Operation]:
+    """The first and the second operation of each of the kinds on each file.
+
+    Checkpoints, segments and evaluations differ in numbers only and count as one file; at the
+    second there is an earlier one. A segment written beside training is another file than one that
+    a checkpoint waits for.
+    """
+    seen: Counter[tuple[str, str, bool]] = Counter()
+    chosen = []
+    for operation in operations:
+        like = (operation.kind, _without_numbers(operation.name), operation.beside)
+        seen[like] += 1
+        if operation.kind in kinds and seen[like] <= 2:
+            chosen.append(operation)
+    return chosen
+
+
+class _Watch:
+    """Asks `at` before each operation on a folder.
+
+    Where that raises, the operation does not happen; half of what was to be written does.
+    """
+
+    def __init__(self, folder: Path, at: Callable[[Operation], None]):
         self._folder = os.path.abspath(folder)
         self._at = at
-        self._count = 0
         self._seen: Counter[tuple[str, str]] = Counter()
         self._counting = threading.Lock()
 
@@ -92,9 +157,8 @@ class FileOperations:
             if event in _EVENTS:
                 kind, path, folder = _EVENTS[event]
                 parent = _name_of(arguments[folder]) if arguments[folder] >= 0 else ""
-                self._meet(
-                    kind, os.path.abspath(os.path.join(parent, os.fsdecode(arguments[path])))
-                )
+                name = os.path.join(parent, os.fsdecode(arguments[path]))
+                self._meet(kind, os.path.abspath(name))
 
         os.fsync = watched_fsync  # type: ignore[assignment]
         builtins.open = io.open = watched_open
@@ -108,12 +172,11 @@ class FileOperations:
             return
         name = _PROCESS_ID.sub(".tmp", os.path.relpath(name, self._folder))
         with self._counting:
-            self._count += 1
             like = (kind, _without_numbers(name))
             self._seen[like] += 1
-            number, nth = self._count, self._seen[like]
+            nth = self._seen[like]
         beside = threading.current_thread() is not threading.main_thread()
-        self._at(number, Operation(kind, name, nth, beside))
+        self._at(Operation(kind, name, nth, beside))
 
 
 class _Watched:
@@ -143,76 +206,6 @@ class _Watched:
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._file, name)
-
-
-def listing(folder: Path, into: Path) -> Callable[[], None]:
-    """Writes a line for each operation into a file, for `listed`."""
-    descriptor = os.open(into, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
-
-    def at(number: int, operation: Operation) -> None:
-        os.write(descriptor, (json.dumps(operation) + "\n").encode())
-
-    return FileOperations(folder, at).install
-
-
-def listed(path: Path) -> list[Operation]:
-    """The operations that `listing` has written into a file."""
-    return [Operation(*json.loads(line)) for line in path.read_text().splitlines()]
-
-
-def of_each_kind(operations: Sequence[Operation], kinds: Sequence[str]) -> list[int]:
-    """Numbers, from 1, of the first and the second operation of each of the kinds on each file.
-
-    Checkpoints, segments and evaluations differ in numbers only and count as one file; at the
-    second there is an earlier one. A segment written beside training is another file than one that
-    a checkpoint waits for.
-    """
-    seen: Counter[tuple[str, str, bool]] = Counter()
-    chosen = []
-    for number, (kind, name, _, beside) in enumerate(operations, start=1):
-        like = (kind, _without_numbers(name), beside)
-        seen[like] += 1
-        if kind in kinds and seen[like] <= 2:
-            chosen.append(number)
-    return chosen
-
-
-def killed_at(folder: Path, when: int | Operation) -> Callable[[], None]:
-    """The process kills itself before an operation or the one of a number, as SIGKILL would."""
-
-    def at(number: int, operation: Operation) -> None:
-        if _is(when, number, operation):
-            os.kill(os.getpid(), signal.SIGKILL)
-
-    return FileOperations(folder, at).install
-
-
-def full_at(folder: Path, when: Operation) -> Callable[[], None]:
-    """From the given operation on, every one that needs room fails: the disk stays full."""
-    full = threading.Event()
-
-    def at(number: int, operation: Operation) -> None:
-        if _is(when, number, operation):
-            full.set()
-        if full.is_set() and operation.kind in NEED_ROOM:
-            error = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-            if operation.kind in _ON_A_PATH:
-                error.filename = os.path.join(folder, operation.name)
-            raise error
-
-    return FileOperations(folder, at).install
-
-
-def _is(when: int | Operation, number: int, operation: Operation) -> bool:
-    if isinstance(when, int):
-        return when == number
-    # Which thread comes to it first does not matter; nor which rows its segment is of, since on a
-    # busy machine they are others.
-    return (when.kind, _without_numbers(when.name), when.nth) == (
-        operation.kind,
-        _without_numbers(operation.name),
-        operation.nth,
-    )
 
 
 def _without_numbers(name: str) -> str:

@@ -1,12 +1,9 @@
 """Stops training with signals at random moments: 10 seconds, and no step lost.
 
-python -m tests.chaos.stop                              all; half are started as a user starts them
-python -m tests.chaos.stop --seed 4                     that one again
-python -m tests.chaos.stop --seed 2 --through terminal  that one of the terminals again
-
-SIGTERM and SIGINT, 20 runs. On top of them, runs that write to a pipe whose reader dies just before
-the signal, as that of `train.py 2>&1 | tee log` does with Ctrl-C, and to a terminal that is closed:
-SIGHUP. A run that was done before its moment came is begun anew, so that each is really stopped.
+SIGTERM and SIGINT, 20 runs, half of them started as a user starts them. On top of them, runs that
+write to a pipe whose reader dies just before the signal, as that of `train.py 2>&1 | tee log` does
+with Ctrl-C, and to a terminal that is closed: SIGHUP. A run that was done before its moment came is
+begun anew, so that each is really stopped.
 """
 
 from __future__ import annotations
@@ -16,148 +13,113 @@ import random
 import re
 import shutil
 import signal
-import sys
 import time
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
-from dqn_breakout.runs import checkpoint_files
-from dqn_breakout.runs.directory import RunDirectory
-from tests.chaos import campaign, run_outcome
-from tests.chaos.campaign import Result
-from tests.chaos.run_outcome import rows_so_far
-from tests.chaos.tiny_run import PATHS, compare, flags, reference
-from tests.chaos.train_process import TrainProcess, warm_up
-
-Through = Literal["pipe", "terminal"]
-# What the run writes through, if anything, and the seed.
-Case = tuple[Through | None, int]
+from tests.chaos.campaign import Case, Trial
+from tests.chaos.run_outcome import rows, rows_so_far, saved_steps, setting
+from tests.chaos.train_process import Ended
 
 GRACE_SECONDS = 10.0
-# So many runs there are beside those that write to a file.
-_ON_TOP: dict[Through, int] = {"pipe": 4, "terminal": 2}
+Through = Literal["pipe", "terminal"] | None
+# What the runs write through, if anything, and how many of them there are.
+_RUNS: dict[Through, int] = {None: 20, "pipe": 4, "terminal": 2}
 # So often is a run begun anew that was done before its moment came.
 _MOST_MISSES = 20
 _STOPPED = re.compile(r"Stopped by (SIG\w+) at ([\d,]+) environment steps; everything is saved\.")
 
 
-def stop(case: Case, work_dir: Path, fork: bool) -> Result:
-    """One run, stopped at moments that the seed chooses until one met it alive, then left alone."""
-    through, seed = case
-    name = f"--seed {seed}" + (f" --through {through}" if through is not None else "")
-    chance = random.Random(f"stop/{through}/{seed}")
-    for _ in range(_MOST_MISSES):
-        result = _stop_once(case, name, chance, work_dir, fork)
-        if result is not None:
-            return result
-    return Result(name, [f"done {_MOST_MISSES} times before its moment came"])
+def cases(work_dir: Path) -> list[Case]:
+    """All of them."""
+    return [
+        Case(
+            f"seed {seed}" + (f" through {through}" if through else ""),
+            ("fast", "book")[seed % 2],
+            functools.partial(stop, seed, through, from_scratch=seed // 4 % 2 == 0),
+        )
+        for through, count in _RUNS.items()
+        for seed in range(1, count + 1)
+    ]
 
 
-def _stop_once(
-    case: Case, name: str, chance: random.Random, work_dir: Path, fork: bool
-) -> Result | None:
-    """As `stop`, at one moment; None if the run was done by then."""
-    through, seed = case
-    path = ("fast", "book")[seed % 2]
+def stop(seed: int, through: Through, trial: Trial, *, from_scratch: bool) -> None:
+    """A run stopped at moments that the seed chooses until one met it alive, then left alone."""
     number = (signal.SIGTERM, signal.SIGINT)[seed // 2 % 2]
-    plain = seed // 4 % 2 == 0 and not fork
     if through == "terminal":
         number = signal.SIGHUP
-    run = RunDirectory(work_dir / f"stop-{through}-{seed}")
-    shutil.rmtree(run.path, ignore_errors=True)
-    output = run.path.with_suffix(".out")
-    life = TrainProcess(flags(path, run), output, plain=plain, through=through)
+    trial.told |= {"signal": number.name, "stops": 1}
+    chance = random.Random(f"stop/{through}/{seed}")
+    for _ in range(_MOST_MISSES):
+        shutil.rmtree(trial.run.path, ignore_errors=True)
+        ended, training = _signalled(seed, through, number, chance, trial, from_scratch)
+        if ended.code != 0 and "\nDone: " not in ended.err:
+            stopped_at = _must_be_saved(ended, number, training, through, trial)
+            return _must_go_on(stopped_at, trial)
+    trial.must(False, "always done before its moment came")
+    return None
+
+
+def _signalled(
+    seed: int,
+    through: Through,
+    number: signal.Signals,
+    chance: random.Random,
+    trial: Trial,
+    from_scratch: bool,
+) -> tuple[Ended, bool]:
+    """How a run ended after a signal, and whether it was training when that came."""
+    life = trial.start(from_scratch=from_scratch, through=through)
     # One in five at any time, the start included; the others once training goes on.
     if seed % 5 == 0:
-        when = chance.uniform(0.0, 14.0 if plain else 8.0)
-        due = time.monotonic() + when
+        seconds = chance.uniform(0.0, 14.0 if from_scratch or through else 8.0)
+        due = time.monotonic() + seconds
         life.wait_until(lambda: time.monotonic() >= due)
-        told_when = f"{when:.2f} s after the start"
+        trial.told["when"] = f"{seconds:.2f} s after the start"
     else:
         row = chance.randint(1, 10)
-        delay = chance.uniform(0.0, 0.08)
-        life.wait_until(lambda: rows_so_far(run) >= row)
-        time.sleep(delay)
-        told_when = f"{delay * 1000:.0f} ms after row {row}"
+        seconds = chance.uniform(0.0, 0.08)
+        life.wait_until(lambda: rows_so_far(trial.run) >= row)
+        time.sleep(seconds)
+        trial.told["when"] = f"{seconds * 1000:.0f} ms after row {row}"
+    training = rows_so_far(trial.run) > 0
     sent = time.monotonic()
-    training = rows_so_far(run) > 0
     if through is not None:
         life.close_reader()
     if through != "terminal":  # The system sends the signal.
         life.signal(number)
     ended = life.wait()
-    seconds = time.monotonic() - sent
-    if ended.code == 0 or "\nDone: " in ended.err:
+    trial.told["seconds"] = round(time.monotonic() - sent, 2)
+    return ended, training
+
+
+def _must_be_saved(
+    ended: Ended, number: signal.Signals, training: bool, through: Through, trial: Trial
+) -> int | None:
+    """Notes what is wrong with how a run stopped; at which step it did, if it had begun."""
+    seconds = trial.told["seconds"]
+    trial.must(seconds <= GRACE_SECONDS, f"it took {seconds:.1f} s to exit")
+    saved = saved_steps(trial.run)
+    if not training and ended.code == -number:
         return None
-    told: dict[str, Any] = {
-        "path": path,
-        "started": "from scratch" if plain else "as a fork",
-        "signal": number.name,
-        **({"through": f"a {through} that was closed"} if through is not None else {}),
-        "when": told_when,
-        "exit code": ended.code,
-        "seconds": round(seconds, 2),
-        "stops": 1,
-    }
-    faults = []
-    if seconds > GRACE_SECONDS:
-        faults.append(f"it took {seconds:.1f} s to exit")
-    said = _STOPPED.search(ended.err)
-    if said is not None and (said[1], ended.code) != (number.name, 128 + number):
-        faults.append(f"exit code {ended.code} after {said[0]!r}")
+    if not trial.must_end(ended, 128 + number) or not (saved or training):
+        return None
     # Whether it could be said or not: what was done is in a checkpoint and in a row.
-    saved = [int(each.name) for each in checkpoint_files.checkpoints(run.checkpoints)]
-    stopped_at = None
-    if ended.code == 128 + number and (saved or training):
-        stopped_at = int(said[2].replace(",", "")) if said is not None else max(saved, default=0)
-        told["saved at"] = stopped_at
-        if saved[:1] != [stopped_at]:
-            faults.append(f"the newest checkpoint is not of step {stopped_at}")
-        if run_outcome.rows(run)[-1]["env_steps"] != stopped_at:
-            faults.append(f"the last row is not of step {stopped_at}")
-        if said is None and through is None:
-            faults.append(f"exit code {ended.code} without a word: {ended.err[-500:]}")
-    elif training:
-        faults.append(f"exit code {ended.code} in training: {ended.err[-500:]}")
-    elif ended.code not in (128 + number, -number):
-        faults.append(f"exit code {ended.code} before training: {ended.err[-500:]}")
-    if "Traceback" in ended.err:
-        faults.append(f"a stack trace: {ended.err[-500:]}")
-    again = TrainProcess(flags(path, run), run.path.with_suffix(".again")).wait()
-    if again.code != 0:
-        faults.append(f"started again: exit code {again.code}: {again.err[-500:]}")
+    said = _STOPPED.search(ended.err)
+    stopped_at = int(said[2].replace(",", "")) if said is not None else max(saved, default=0)
+    trial.told["saved at"] = stopped_at
+    trial.must(saved[:1] == [stopped_at], f"the newest checkpoint is not of step {stopped_at}")
+    last = rows(trial.run)[-1]["env_steps"]
+    trial.must(last == stopped_at, f"the last row is of step {last}, not {stopped_at}")
+    if said is None:
+        trial.must(through is not None, f"without a word: {ended.err[-500:]}")
     else:
-        budget = run_outcome.setting(run, "train.total_env_steps")
-        going_on = f", of which {stopped_at:,} are done\n" if stopped_at is not None else ""
-        if stopped_at != budget and going_on not in again.err:
-            faults.append(f"it did not go on from step {stopped_at}")
-        faults += compare(run, path, work_dir, stopped_at=stopped_at)
-    if not faults:
-        shutil.rmtree(run.path)
-    return Result(name, faults, told)
+        trial.must(said[1] == number.name, f"after {number.name}: {said[0]}")
+    return stopped_at
 
 
-def main() -> int:
-    """Runs the campaign that the flags ask for."""
-    parser = campaign.arguments(str(__doc__).splitlines()[0])
-    parser.add_argument("--runs", type=int, default=20, help="how many, seeds from 1")
-    parser.add_argument("--seed", type=int, nargs="+", help="only these seeds")
-    parser.add_argument("--through", choices=_ON_TOP, help="with these seeds, through one of those")
-    parser.add_argument("--fork", action="store_true", help="start none from scratch")
-    options = parser.parse_args()
-    work_dir = campaign.working_directory(options)
-    warm_up()
-    for path in PATHS:
-        reference(path, work_dir)
-    cases: list[Case] = [(None, seed) for seed in range(1, options.runs + 1)]
-    cases += [(through, seed) for through, most in _ON_TOP.items() for seed in range(1, most + 1)]
-    if options.seed:
-        cases = [(options.through, seed) for seed in options.seed]
-    each = functools.partial(stop, work_dir=work_dir, fork=options.fork)
-    return campaign.run_all(
-        "stop", cases, each, options, work_dir, counted="stops", longest="seconds"
-    )
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+def _must_go_on(stopped_at: int | None, trial: Trial) -> None:
+    ended = trial.must_go_on(stopped_at=stopped_at)
+    if stopped_at not in (None, setting(trial.run, "train.total_env_steps")):
+        going_on = f", of which {stopped_at:,} are done\n"
+        trial.must(going_on in ended.err, f"it did not go on from step {stopped_at}")

@@ -1,24 +1,20 @@
-"""Processes of `train.py` by the dozen: each is forked from one that has TensorFlow imported.
+"""Processes of `train.py` by the dozen: most are forked from a server that imported TensorFlow.
 
-Importing takes longer than all that a tiny run does. Here it is done once, and no TensorFlow
-operation is executed: its thread pools do not exist yet, so that a fork begins where a fresh
-process stands after its imports. `python -m tests.chaos.kill --plain` starts every process that is
-killed or goes on from scratch, and compares it with one that was forked.
-
-Forked processes write replay segments of few rows, so that a tiny run writes them as a long one
-writes those of many: beside training. Those started from scratch write one with each checkpoint.
+Importing takes longer than all that a tiny run does; the server (`multiprocessing`'s) does it once,
+see `tests.chaos.imported`.
 """
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
-import functools
-import gc
+import multiprocessing
 import os
 import runpy
 import signal
 import subprocess
 import sys
+import threading
 import time
 import traceback
 from collections.abc import Callable, Sequence
@@ -28,8 +24,10 @@ from typing import BinaryIO, Literal
 REPOSITORY = Path(__file__).resolve().parents[2]
 # No tiny run takes as long, however busy the machine.
 PATIENCE_SECONDS = 300.0
-# One or two of them between two checkpoints, and several in the replay buffer.
-_SEGMENT_TRANSITIONS = 32
+_FORKS = multiprocessing.get_context("forkserver")
+_FORKS.set_forkserver_preload(["tests.chaos.imported"])
+# Starting or asking after one process asks after all of them.
+_ONE_AT_A_TIME = threading.Lock()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,65 +35,83 @@ class Ended:
     """How a process ended, as a shell sees it or minus the signal, and what it wrote."""
 
     code: int
+    out: str
     err: str
-    seconds: float
+
+    @property
+    def last(self) -> str:
+        """The last line on stderr; empty where there is none."""
+        return "".join(self.err.splitlines()[-1:])
 
 
 class TrainProcess:
-    """`python train.py` with arguments, in a process of its own."""
+    """`python train.py` with arguments, in a process of its own.
+
+    Attributes:
+        pid: Its number.
+    """
 
     def __init__(
         self,
         arguments: Sequence[str],
         output: Path,
         *,
-        prepare: Callable[[], None] | None = None,
-        plain: bool = False,
+        prepare: Callable[[], object] | None = None,
+        from_scratch: bool = False,
         through: Literal["pipe", "terminal"] | None = None,
     ):
         """Starts it.
 
         Args:
             arguments: Flags of `train.py`.
-            output: The file for what it writes, on stdout and on stderr.
-            prepare: Called in the new process before `train.py`: puts a fault in its way.
-            plain: Start a fresh process instead of a fork; then there is no `prepare`.
-            through: What it writes comes into the file through a pipe, as with `| tee`, or a
+            output: Where it writes: stdout to this path with `.out` after it, stderr with `.err`.
+            prepare: Called in a fork before `train.py`, such as to put a fault in its way. It is
+                pickled.
+            from_scratch: Start a fresh process instead of a fork; one `through` something is.
+            through: All that it writes comes into `.err` through a pipe, as with `| tee`, or a
                 terminal, its own, that `close_reader` closes.
         """
-        self._output = output
-        self._started = time.monotonic()
-        self._status: int | None = None
+        self._out, self._err = (output.with_name(output.name + end) for end in (".out", ".err"))
+        for file in (self._out, self._err):
+            file.write_bytes(b"")
         self._reader: subprocess.Popen[bytes] | None = None
-        with output.open("wb") as file:
-            written = file.fileno() if through is None else self._read_into(file, through)
-            terminal = through == "terminal"
-            if plain:
-                assert prepare is None
-                self.pid = subprocess.Popen(
-                    [sys.executable, "train.py", *arguments],
-                    cwd=REPOSITORY,
-                    stdin=subprocess.DEVNULL,
-                    stdout=written,
-                    stderr=written,
-                    preexec_fn=functools.partial(_take_terminal, written) if terminal else None,
-                ).pid
-            else:
-                sys.stdout.flush()
-                sys.stderr.flush()
-                self.pid = os.fork()
-                if self.pid == 0:
-                    _become(arguments, written, terminal, prepare)
-            if self._reader is not None:
-                os.close(written)
+        self._exit_code: Callable[[], int | None]
+        if from_scratch or through is not None:
+            with self._out.open("wb") as out, self._err.open("wb") as err:
+                process = self._from_scratch(arguments, out, err, through)
+            self.pid, self._exit_code = process.pid, process.poll
+            return
+        fork = _FORKS.Process(
+            target=_become, args=(list(arguments), self._out, self._err, prepare), daemon=True
+        )
+        with _ONE_AT_A_TIME, contextlib.chdir(REPOSITORY):
+            fork.start()
+        assert fork.pid is not None
+        self.pid, self._exit_code = fork.pid, lambda: fork.exitcode
 
-    def _read_into(self, file: BinaryIO, through: str) -> int:
-        """Starts what reads the other end of a pipe or a terminal; returns this end."""
-        read, write = os.pipe() if through == "pipe" else os.openpty()
-        # At the end of a terminal there is an error to read.
-        self._reader = subprocess.Popen(["cat"], stdin=read, stdout=file, stderr=subprocess.DEVNULL)
-        os.close(read)
-        return write
+    def _from_scratch(
+        self, arguments: Sequence[str], out: BinaryIO, err: BinaryIO, through: str | None
+    ) -> subprocess.Popen[bytes]:
+        written: int | None = None
+        if through is not None:
+            read, written = os.pipe() if through == "pipe" else os.openpty()
+            # At the end of a terminal there is an error to read.
+            self._reader = subprocess.Popen(
+                ["cat"], stdin=read, stdout=err, stderr=subprocess.DEVNULL
+            )
+            os.close(read)
+        try:
+            return subprocess.Popen(
+                [sys.executable, "train.py", *arguments],
+                cwd=REPOSITORY,
+                stdin=subprocess.DEVNULL,
+                stdout=out if written is None else written,
+                stderr=err if written is None else written,
+                preexec_fn=_take_terminal if through == "terminal" else None,
+            )
+        finally:
+            if written is not None:
+                os.close(written)
 
     def close_reader(self) -> None:
         """Kills what reads the pipe or the terminal, and so closes that."""
@@ -105,16 +121,14 @@ class TrainProcess:
 
     def running(self) -> bool:
         """Whether it has not ended yet."""
-        if self._status is None:
-            pid, status = os.waitpid(self.pid, os.WNOHANG)
-            if pid:
-                self._status = status
-        return self._status is None
+        with _ONE_AT_A_TIME:
+            return self._exit_code() is None
 
-    def wait_until(self, due: Callable[[], bool]) -> None:
-        """Waits until something is due, or the process has ended."""
-        while self.running() and not due():
+    def wait_until(self, due: Callable[[], bool]) -> bool:
+        """Waits until something is due, or the process has ended; whether it is running still."""
+        while (running := self.running()) and not due():
             time.sleep(0.0005)
+        return running
 
     def signal(self, number: signal.Signals) -> None:
         """Sends a signal, if the process is still there."""
@@ -127,79 +141,48 @@ class TrainProcess:
         while self.running():
             if time.monotonic() > deadline:
                 os.kill(self.pid, signal.SIGKILL)
-                os.waitpid(self.pid, 0)
                 raise AssertionError(
                     f"train.py did not end within {PATIENCE_SECONDS:.0f} s:\n{self.err()}"
                 )
             time.sleep(0.002)
-        assert self._status is not None
         if self._reader is not None:
             self._reader.wait()
-        return Ended(
-            os.waitstatus_to_exitcode(self._status), self.err(), time.monotonic() - self._started
-        )
+        code = self._exit_code()
+        assert code is not None
+        return Ended(code, self._out.read_text(errors="replace"), self.err())
 
     def err(self) -> str:
-        """What it has written so far."""
-        return self._output.read_text(errors="replace")
+        """What it has written on stderr so far."""
+        return self._err.read_text(errors="replace")
 
 
-def warm_up() -> None:
-    """Imports everything that `train.py` imports, without executing any TensorFlow operation.
-
-    Replay segments are small from here on, in this process and its forks.
-
-    Raises:
-        AssertionError: TensorFlow has begun to work already; a fork would be no fresh process.
-    """
-    # Where this was started in the background, the shell has Ctrl-C ignored.
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-    from tensorflow.python.eager import context
-
-    from dqn_breakout import config, experiment  # noqa: F401
-    from dqn_breakout.runs import checkpoint
-
-    assert context.context()._context_handle is None, "TensorFlow has threads by now"
-    assert checkpoint._SEGMENT_TRANSITIONS > _SEGMENT_TRANSITIONS
-    checkpoint._SEGMENT_TRANSITIONS = _SEGMENT_TRANSITIONS
-    # What was imported stays: forks need not look through it for garbage again and again.
-    gc.collect()
-    gc.freeze()
-
-
-def _take_terminal(terminal: int) -> None:
-    """Makes a terminal this process's own; it is told when that is closed, even under nohup."""
+def _take_terminal() -> None:
+    """Makes the terminal on stdout this process's own; it is told of its end, even under nohup."""
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
-    os.login_tty(terminal)
+    os.login_tty(os.dup(1))
 
 
 def _become(
-    arguments: Sequence[str], written: int, terminal: bool, prepare: Callable[[], None] | None
+    arguments: list[str], out: Path, err: Path, prepare: Callable[[], object] | None
 ) -> None:
     """Makes this forked process one of `train.py` that writes there; never returns."""
-    code = 1
+    code: object = 1
     try:
+        for standard, path in ((1, out), (2, err)):
+            with path.open("ab") as file:
+                os.dup2(file.fileno(), standard)
         os.chdir(REPOSITORY)
         signal.signal(signal.SIGINT, signal.default_int_handler)
-        if terminal:
-            _take_terminal(written)
-        else:
-            os.setpgid(0, 0)
-            for standard in (1, 2):
-                os.dup2(written, standard)
-            os.close(written)
+        multiprocessing.set_start_method(None, force=True)  # As where nobody chose the server.
         sys.argv = ["train.py", *arguments]
         if prepare is not None:
             prepare()
         runpy.run_path("train.py", run_name="__main__")
     except SystemExit as end:
-        code = end.code if isinstance(end.code, int) else 0 if end.code is None else 1
+        code = end.code
     except BaseException:  # noqa: BLE001  (what Python itself does at the top)
         traceback.print_exc()
     finally:
-        for stream in (sys.stdout, sys.stderr):
-            try:
-                stream.flush()
-            except OSError:
-                code = 120  # As Python itself ends where its last words are not to be written.
-        os._exit(code)
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code if isinstance(code, int) else int(code is not None))

@@ -1,0 +1,26 @@
+"""Imports everything that `train.py` imports; the server of `train_process` does so once.
+
+No TensorFlow operation is executed: its threads do not exist yet, so that a fork begins where a
+fresh process stands after its imports. Forks write replay segments of few rows, so that a tiny run
+writes them as a long one writes those of many: beside training.
+"""
+
+from __future__ import annotations
+
+import gc
+
+# First: selects legacy Keras.
+from dqn_breakout import config, experiment  # noqa: F401
+from dqn_breakout.runs import checkpoint
+
+# One or two of them between two checkpoints, and several in the replay buffer.
+_SEGMENT_TRANSITIONS = 32
+assert checkpoint._SEGMENT_TRANSITIONS > _SEGMENT_TRANSITIONS
+checkpoint._SEGMENT_TRANSITIONS = _SEGMENT_TRANSITIONS
+
+from tensorflow.python.eager import context  # noqa: E402
+
+assert context.context()._context_handle is None, "TensorFlow has threads by now"
+# What was imported stays: forks need not look through it for garbage again and again.
+gc.collect()
+gc.freeze()
