@@ -88,7 +88,7 @@ class ThisProject(contestant.Contestant):
             UserError: The gin files or bindings are wrong.
         """
         from dqn_breakout import config, experiment, machine
-        from dqn_breakout.training.learning import turns
+        from dqn_breakout.learning.learning import turns
 
         config.parse(gin_files, gin_bindings)
         if share:

@@ -26,15 +26,16 @@ from dqn_breakout.environments.spec import EnvironmentSpec
 from dqn_breakout.errors import UserError
 from dqn_breakout.evaluation import evaluate as evaluation
 from dqn_breakout.evaluation import protocols, video
+from dqn_breakout.learning import replay_learning  # noqa: F401
+from dqn_breakout.learning.divergence import Divergence
+from dqn_breakout.learning.learning import Learning, turns
 from dqn_breakout.networks import nature_cnn  # noqa: F401
 from dqn_breakout.networks.weights import weights_sha256
 from dqn_breakout.replay import replay_buffer  # noqa: F401
 from dqn_breakout.runs import record
 from dqn_breakout.runs.checkpoint import RunCheckpointer
 from dqn_breakout.runs.directory import RunDirectory
-from dqn_breakout.training import console, estimate, hooks, replay_learning  # noqa: F401
-from dqn_breakout.training.divergence import Divergence
-from dqn_breakout.training.learning import Learning, turns
+from dqn_breakout.training import console, estimate, hooks
 from dqn_breakout.training.milestones import Milestones, Schedule
 from dqn_breakout.training.progress import Hook, ProgressMeter
 from dqn_breakout.training.signals import StopSignals

@@ -14,7 +14,7 @@ import imageio_ffmpeg
 from dqn_breakout import errors
 from dqn_breakout.errors import UserError
 from dqn_breakout.evaluation.evaluate import Agent, EachStep
-from dqn_breakout.evaluation.panel import Panel
+from dqn_breakout.evaluation.game_picture import GamePicture
 from dqn_breakout.evaluation.protocols import EvaluationProtocol
 from dqn_breakout.evaluation.shown_game import ShownStep, shown_environment, shown_game
 
@@ -70,7 +70,7 @@ def record_game(
             spec = environment.pyenv.spec
             game = shown_game(environment, agent, protocol, seed)
             first = next(game)
-            panel = Panel(spec, subtitle, first.screen.shape)
+            panel = GamePicture(spec, subtitle, first.screen.shape)
             stays = round(_LAST_PICTURE_SECONDS * spec.steps_per_second)
             writer = _writer(temporary, panel.size, spec.steps_per_second)
             with contextlib.closing(writer):

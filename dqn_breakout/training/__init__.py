@@ -1,1 +1,1 @@
-"""The training loop and all that it leaves behind: learner, loop, checkpoints, hooks."""
+"""The course of a run: progress, checkpoints, evaluations, stops."""

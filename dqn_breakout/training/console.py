@@ -15,8 +15,8 @@ from tqdm import tqdm
 
 from dqn_breakout import machine
 from dqn_breakout.environments.spec import EnvironmentSpec
+from dqn_breakout.learning.learning import Turn
 from dqn_breakout.runs.directory import RunDirectory
-from dqn_breakout.training.learning import Turn
 from dqn_breakout.training.progress import Hook, Row
 
 

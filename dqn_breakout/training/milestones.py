@@ -16,13 +16,13 @@ from typing import Any
 import gin
 
 from dqn_breakout.configurable import NonNegativeInt, PositiveInt, configurable
+from dqn_breakout.learning.learning import Turn
 from dqn_breakout.runs.checkpoint import RunCheckpointer
 from dqn_breakout.runs.directory import RunDirectory
 from dqn_breakout.runs.files import write_json
 from dqn_breakout.runs.record import Lock
 from dqn_breakout.training.console import ConsoleHook
 from dqn_breakout.training.hooks import EvaluationHook, OutputErrors
-from dqn_breakout.training.learning import Turn
 from dqn_breakout.training.progress import Hook, ProgressMeter, Row
 from dqn_breakout.training.signals import StopSignals
 

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 from dqn_breakout.collection.metrics import CollectionMetrics
-from dqn_breakout.training.learning import Turn
+from dqn_breakout.learning.learning import Turn
 
 Row = dict[str, Any]
 """Numbers of a run by name, None for those there are none of; see `runs.metrics.METRICS`."""

@@ -13,7 +13,7 @@ from PIL import Image
 from dqn_breakout import config, experiment  # noqa: F401
 from dqn_breakout.errors import UserError
 from dqn_breakout.evaluation.evaluate import evaluate_agent
-from dqn_breakout.evaluation.panel import Panel
+from dqn_breakout.evaluation.game_picture import GamePicture
 from dqn_breakout.evaluation.shown_game import Choice, shown_environment, shown_game, watch_game
 from dqn_breakout.evaluation.video import record_game
 from tests.evaluation.conftest import ENVIRONMENT, FakeAgent, rules
@@ -99,7 +99,7 @@ def test_an_interrupted_recording_leaves_what_was_there(
 ):
     path = tmp_path / "game.mp4"
     path.write_bytes(b"an older game")
-    drawn, count = Panel.draw, 0
+    drawn, count = GamePicture.draw, 0
 
     def draw_and_fail(*arguments: Any) -> Image.Image:
         nonlocal count
@@ -108,7 +108,7 @@ def test_an_interrupted_recording_leaves_what_was_there(
             raise OSError(28, "No space left on device")
         return drawn(*arguments)
 
-    monkeypatch.setattr(Panel, "draw", draw_and_fail)
+    monkeypatch.setattr(GamePicture, "draw", draw_and_fail)
     with pytest.raises(UserError, match=r"cannot be written.*No space left"):
         record_game(agent, path, rules(20), seed=0)
     assert path.read_bytes() == b"an older game"

@@ -11,7 +11,7 @@ from dqn_breakout import config, experiment
 from dqn_breakout.agents.exploration import RandomPolicy
 from dqn_breakout.environments.builder import create_environment
 from dqn_breakout.evaluation.evaluate import play_games
-from dqn_breakout.training.learning import turns
+from dqn_breakout.learning.learning import turns
 from tests.learning import catch
 
 MAX_EPISODE_STEPS = 80

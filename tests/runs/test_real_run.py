@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 from dqn_breakout import config, experiment
+from dqn_breakout.learning.learning import turns
 from dqn_breakout.runs import checkpoint_files
 from dqn_breakout.runs.checkpoint import RunCheckpointer
 from dqn_breakout.runs.directory import RunDirectory
-from dqn_breakout.training.learning import turns
 
 TINY = [
     "NUM_ENVIRONMENTS = 2",

@@ -12,9 +12,9 @@ import pytest
 import tensorflow as tf
 
 from dqn_breakout.environments.spec import EnvironmentSpec
+from dqn_breakout.learning.learning import Turn
 from dqn_breakout.runs.directory import RunDirectory
 from dqn_breakout.training import console
-from dqn_breakout.training.learning import Turn
 from tests.training.rows import row
 
 

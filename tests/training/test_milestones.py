@@ -13,11 +13,11 @@ from typing import Any
 
 import pytest
 
+from dqn_breakout.learning.learning import Turn
 from dqn_breakout.runs.directory import RunDirectory
 from dqn_breakout.runs.record import Lock, locked
 from dqn_breakout.training.console import ConsoleHook
 from dqn_breakout.training.hooks import MetricsFileHook, OutputErrors, TensorBoardHook
-from dqn_breakout.training.learning import Turn
 from dqn_breakout.training.milestones import Milestones, Pending, Period, Schedule
 from dqn_breakout.training.progress import Hook, Row
 from dqn_breakout.training.signals import StopSignals

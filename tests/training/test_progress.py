@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 import tensorflow as tf
 
+from dqn_breakout.learning.learning import Turn
 from dqn_breakout.training import progress
-from dqn_breakout.training.learning import Turn
 from dqn_breakout.training.progress import ProgressMeter
 
 

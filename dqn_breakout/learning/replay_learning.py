@@ -13,10 +13,10 @@ from dqn_breakout.agents.exploration import RandomPolicy
 from dqn_breakout.collection.collector import Collector
 from dqn_breakout.collection.metrics import CollectionMetrics
 from dqn_breakout.configurable import Builder, configurable
+from dqn_breakout.learning.learner import Learner
+from dqn_breakout.learning.learning import Turn
 from dqn_breakout.networks.nature_cnn import forward_flops
 from dqn_breakout.runs.stateful import Stateful, Variables
-from dqn_breakout.training.learner import Learner
-from dqn_breakout.training.learning import Turn
 
 # A train step costs each sample two forward passes (network and target) and a backward pass of
 # about one and two thirds of one, as the first layer needs no gradient of its input.

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from dqn_breakout.environments.spec import EnvironmentSpec
-from dqn_breakout.evaluation.panel import CHOICE_COLOURS, Panel
+from dqn_breakout.evaluation.game_picture import CHOICE_COLOURS, GamePicture
 from dqn_breakout.evaluation.shown_game import Choice, ShownStep
 
 ACTIONS = ("NOOP", "FIRE", "RIGHT", "LEFT")
@@ -24,9 +24,9 @@ def step_of(
 
 def panel_of(
     actions: tuple[str, ...] = ACTIONS, screen_shape: tuple[int, ...] = (210, 160)
-) -> Panel:
+) -> GamePicture:
     spec = EnvironmentSpec("Breakout", actions, True, 4, 15.0, None, {})
-    return Panel(spec, "nature protocol", screen_shape)
+    return GamePicture(spec, "nature protocol", screen_shape)
 
 
 def picture_of(step: ShownStep) -> np.ndarray:

@@ -14,8 +14,8 @@ import tensorflow as tf
 
 from dqn_breakout import config, experiment
 from dqn_breakout.experiment import Experiment
-from dqn_breakout.training.divergence import Divergence
-from dqn_breakout.training.learning import Learning, turns
+from dqn_breakout.learning.divergence import Divergence
+from dqn_breakout.learning.learning import Learning, turns
 from tests.scripted_games import ScriptedGames, random_scripts
 
 FILL = 60

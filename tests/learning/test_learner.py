@@ -11,9 +11,9 @@ from tf_agents.trajectories import time_step as ts
 
 from dqn_breakout.agents.dqn_agent import DeepQAgent, create_agent
 from dqn_breakout.errors import UserError
+from dqn_breakout.learning.learner import Learner
 from dqn_breakout.networks.nature_cnn import create_q_network
 from dqn_breakout.replay.transitions import Transitions
-from dqn_breakout.training.learner import Learner
 from tests.recorded_play import Recording
 from tests.scripted_games import random_scripts
 from tests.two_states import (

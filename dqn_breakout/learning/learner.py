@@ -10,8 +10,8 @@ import tensorflow as tf
 
 from dqn_breakout.agents.dqn_agent import DIVERGED
 from dqn_breakout.configurable import PositiveInt, configurable, require
+from dqn_breakout.learning.divergence import Divergence
 from dqn_breakout.replay.transitions import Replay, Transitions
-from dqn_breakout.training.divergence import Divergence
 
 # Their frames are held at once: 2.3 GB.
 _MOST_TRANSITIONS_OF_A_GROUP = 65_536
