@@ -49,6 +49,8 @@ class DeepQAgent(dqn_agent.DqnAgent):
     - The policies draw from counted random streams.
 
     Attributes:
+        q_network: The network that is trained.
+        target_q_network: Its copy of some train steps ago, for targets.
         objective: Makes targets and the loss towards them.
         final_epsilon: Epsilon once it has decayed.
         target_update_period_train_steps: Train steps between copies to the target network.
@@ -59,59 +61,64 @@ class DeepQAgent(dqn_agent.DqnAgent):
         time_step_spec: ts.TimeStep,
         action_spec: Any,
         *,
+        q_network: Any,
+        optimizer: Any,
         objective: Objective,
+        gamma: float,
         reward_clip: float | None,
         q_value_limit: float,
         epsilon_greedy: Callable[[], tf.Tensor],
         final_epsilon: float,
-        target_update_period: int,
+        target_update_period_train_steps: int,
         seed: int,
-        **arguments: Any,
     ):
-        """Builds the agent.
+        """Builds the agent; see `create_agent` for what the arguments are.
 
         Args:
             time_step_spec: Spec of the environment's time steps.
             action_spec: Spec of one action.
+            q_network: See the class.
+            optimizer: A legacy Keras optimizer.
             objective: See the class.
+            gamma: Discount factor.
             reward_clip: Largest magnitude of a reward in a target; None leaves rewards alone.
             q_value_limit: Magnitude of an action value beyond which training has failed.
             epsilon_greedy: Gives the current epsilon, float32 scalar.
             final_epsilon: See the class.
-            target_update_period: Train steps between copies to the target network.
+            target_update_period_train_steps: See the class.
             seed: The run's seed.
-            **arguments: The rest of DqnAgent's.
         """
+        self.q_network = q_network
+        self.target_q_network = q_network.copy(name="TargetQNetwork")
         self.objective = objective
         self.final_epsilon = final_epsilon
-        self.target_update_period_train_steps = target_update_period
-        self._specs = time_step_spec, action_spec  # DqnAgent asks for policies before it has them.
+        self.target_update_period_train_steps = target_update_period_train_steps
+        self._optimizer = optimizer
+        self._discount_factor = gamma
         self._reward_clip = reward_clip
         self._q_value_limit = q_value_limit
+        self._current_epsilon = epsilon_greedy
         self._seed = seed
         super().__init__(
             time_step_spec,
             action_spec,
+            q_network=q_network,
+            target_q_network=self.target_q_network,
+            optimizer=optimizer,
             epsilon_greedy=epsilon_greedy,
-            target_update_period=target_update_period,
-            **arguments,
+            gamma=gamma,
+            train_step_counter=tf.Variable(0, dtype=tf.int64, name="train_step"),
         )
-        # One-step transitions need none of the folding that n-step returns do.
-        self._as_transition = data_converter.AsTransition(self.data_context, squeeze_time_dim=True)
-
-    @property
-    def q_network(self) -> Any:
-        """The network that is trained."""
-        return self._q_network
+        self.initialize()
 
     @property
     def epsilon(self) -> float:
         """Epsilon now."""
-        return float(self._epsilon_greedy().numpy())
+        return float(self._current_epsilon().numpy())
 
     def action_values(self, observation: Any) -> tf.Tensor:
         """What each action is worth, float32 `(B, actions)`, for observations `(B, ...)`."""
-        return self.objective.action_values(self._q_network(observation)[0])
+        return self.objective.action_values(self.q_network(observation)[0])
 
     def evaluation_policy(self, epsilon: float, seed: int, stream: str) -> EpsilonGreedyPolicy:
         """Plays by the network as it is at each step, and at random with a chance of `epsilon`.
@@ -121,18 +128,26 @@ class DeepQAgent(dqn_agent.DqnAgent):
             seed: The seed of the random stream.
             stream: Its name.
         """
-        return self._counted_policy(lambda: tf.constant(epsilon, tf.float32), seed, stream)
+        return EpsilonGreedyPolicy(
+            self.time_step_spec,
+            self.action_spec,
+            self.q_network,
+            self.objective.action_values,
+            lambda: tf.constant(epsilon, tf.float32),
+            seed,
+            stream,
+        )
 
     def network_variables(self) -> dict[str, tf.Variable]:
         """The network's weights by name, in their order."""
-        return {f"{place:03d}": each for place, each in enumerate(self._q_network.variables)}
+        return {f"{place:03d}": each for place, each in enumerate(self.q_network.variables)}
 
     def state_variables(self) -> dict[str, tf.Variable]:
         """Everything that learning goes on from, by name, but for the Q-network itself."""
         # Keras makes an optimizer's variables at its first step; a fresh agent may be restored.
-        self._optimizer._create_all_weights(self._q_network.trainable_variables)
+        self._optimizer._create_all_weights(self.q_network.trainable_variables)
         named = {"train_step": self.train_step_counter}
-        for place, variable in enumerate(self._target_q_network.variables):
+        for place, variable in enumerate(self.target_q_network.variables):
             named[f"target/{place:03d}"] = variable
         for place, variable in enumerate(self._optimizer.variables()):
             named[f"optimizer/{place:03d}"] = variable
@@ -143,10 +158,10 @@ class DeepQAgent(dqn_agent.DqnAgent):
         reward = transitions.reward
         if self._reward_clip is not None:
             reward = tf.clip_by_value(reward, -self._reward_clip, self._reward_clip)
-        discount = self._gamma * transitions.discount
+        discount = self._discount_factor * transitions.discount
         return self.objective.targets(
-            functools.partial(_outputs, self._q_network),
-            functools.partial(_outputs, self._target_q_network),
+            functools.partial(_outputs, self.q_network),
+            functools.partial(_outputs, self.target_q_network),
             transitions._replace(reward=reward, discount=discount),
         )
 
@@ -165,13 +180,13 @@ class DeepQAgent(dqn_agent.DqnAgent):
                 `q_value_limit`; the message holds `DIVERGED`, and nothing was changed.
         """
         with tf.GradientTape() as tape:
-            online = functools.partial(_outputs, self._q_network, training=True)
+            online = functools.partial(_outputs, self.q_network, training=True)
             of_batch = self.objective.loss(online, transitions, targets)
             td_loss = transitions.weight * of_batch.per_sample
             loss = common.aggregate_losses(
-                per_example_loss=td_loss, regularization_loss=self._q_network.losses
+                per_example_loss=td_loss, regularization_loss=self.q_network.losses
             ).total_loss
-        variables = self._q_network.trainable_weights
+        variables = self.q_network.trainable_weights
         largest = tf.reduce_max(tf.abs(of_batch.q_values))
         sound = tf.math.is_finite(loss) & (largest <= self._q_value_limit)
         gradients = tape.gradient(loss, variables)
@@ -179,7 +194,7 @@ class DeepQAgent(dqn_agent.DqnAgent):
             gradients = [tf.identity(gradient) for gradient in gradients]
             self._optimizer.apply_gradients(zip(gradients, variables, strict=True))
             self.train_step_counter.assign_add(1)
-            self._update_target()
+            self._update_target_when_due()
         return tf_agent.LossInfo(
             loss,
             TrainInfo(
@@ -190,11 +205,18 @@ class DeepQAgent(dqn_agent.DqnAgent):
             ),
         )
 
-    # Below: what DqnAgent and TFAgent ask of a subclass.
+    @tf.function
+    def _update_target_when_due(self) -> None:
+        """Copies by the train step counter, which a checkpoint holds; TF-Agents hides another."""
+        if self.train_step_counter % self.target_update_period_train_steps == 0:
+            common.soft_variables_update(self.q_network.variables, self.target_q_network.variables)
+
+    # The two methods that TFAgent and DqnAgent have subclasses override.
 
     def _train(self, experience: Any, weights: Any) -> tf_agent.LossInfo:
         """`agent.train` of a Trajectory shaped `(B, 2, ...)`; see TFAgent.train."""
-        time_steps, policy_steps, next_time_steps = self._as_transition(experience)
+        to_transition = data_converter.AsTransition(self.data_context, squeeze_time_dim=True)
+        time_steps, policy_steps, next_time_steps = to_transition(experience)
         # The step after LAST starts a new game: no transition, and no part of the loss.
         weight = tf.cast(~time_steps.is_last(), tf.float32) * (1.0 if weights is None else weights)
         transitions = Transitions(
@@ -209,36 +231,17 @@ class DeepQAgent(dqn_agent.DqnAgent):
         return self.train_on_targets(transitions, self.targets(transitions))
 
     def _setup_policy(self, time_step_spec: Any, action_spec: Any, *_: Any) -> tuple[Any, Any]:
-        policy = greedy_policy.GreedyPolicy(
-            q_policy.QPolicy(time_step_spec, action_spec, q_network=self._q_network)
-        )
-        collect_policy = self._counted_policy(
-            self._epsilon_greedy, self._seed, "collection/exploration"
+        specs = time_step_spec, action_spec
+        policy = greedy_policy.GreedyPolicy(q_policy.QPolicy(*specs, q_network=self.q_network))
+        collect_policy = EpsilonGreedyPolicy(
+            *specs,
+            self.q_network,
+            self.objective.action_values,
+            self._current_epsilon,
+            self._seed,
+            "collection/exploration",
         )
         return policy, collect_policy
-
-    def _get_target_updater(self, tau: float = 1.0, period: int = 1) -> Any:
-        """Copies to the target network by the train step counter; TF-Agents hides a counter."""
-
-        def update_when_due() -> None:
-            if self.train_step_counter % period == 0:
-                common.soft_variables_update(
-                    self._q_network.variables, self._target_q_network.variables, tau
-                )
-
-        return tf.function(update_when_due)
-
-    def _counted_policy(
-        self, epsilon: Callable[[], tf.Tensor], seed: int, stream: str
-    ) -> EpsilonGreedyPolicy:
-        return EpsilonGreedyPolicy(
-            *self._specs,
-            self._q_network,
-            self.objective.action_values,
-            epsilon,
-            seed,
-            stream,
-        )
 
 
 def _outputs(network: Any, observation: Any, training: bool = False) -> tf.Tensor:
@@ -284,22 +287,19 @@ def create_agent(
     Raises:
         UserError: A value is out of range.
     """
-    agent = DeepQAgent(
+    return DeepQAgent(
         time_step_spec,
         action_spec,
         q_network=q_network(time_step_spec.observation, action_spec, seed),
         optimizer=optimizer(),
         objective=objective(),
+        gamma=gamma,
+        reward_clip=reward_clip,
+        q_value_limit=q_value_limit,
         epsilon_greedy=lambda: linear_epsilon(
             explored_env_steps(), epsilon_initial, epsilon_final, epsilon_decay_env_steps
         ),
         final_epsilon=epsilon_final,
-        target_update_period=target_update_period_train_steps,
-        gamma=gamma,
-        reward_clip=reward_clip,
-        q_value_limit=q_value_limit,
-        train_step_counter=tf.Variable(0, dtype=tf.int64, name="train_step"),
+        target_update_period_train_steps=target_update_period_train_steps,
         seed=seed,
     )
-    agent.initialize()
-    return agent

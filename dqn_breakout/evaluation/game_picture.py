@@ -38,7 +38,7 @@ _NAME_WIDTH = 110
 _VALUE_WIDTH = 62
 
 
-class Panel:
+class GamePicture:
     """Draws the steps of one game, in order.
 
     Attributes:

@@ -89,6 +89,9 @@ class ReplayBuffer(tf_uniform_replay_buffer.TFUniformReplayBuffer):
             max_length=max_length,
             table_fn=table,
         )
+        # Private: TF-Agents gives them no other names. Beside each row lies its step's number.
+        self._rows, self._numbers, self._last_row = self._data_table, self._id_table, self._last_id
+        self._max_rows, self._environments = max_length, batch_size
         self._sampling_key = seeding.stream_key(seed, "replay/sampling")
         self.samples_drawn = tf.Variable(0, dtype=tf.int64, name="samples_drawn")
 
@@ -105,17 +108,17 @@ class ReplayBuffer(tf_uniform_replay_buffer.TFUniformReplayBuffer):
     @property
     def max_length(self) -> int:
         """Rows kept per environment."""
-        return int(self._max_length)
+        return self._max_rows
 
     @property
     def num_environments(self) -> int:
         """How many environments add side by side."""
-        return int(self._batch_size)
+        return self._environments
 
     @property
     def rows_added(self) -> int:
         """How many rows each environment has added so far, overwritten ones included."""
-        return int(self._last_id.numpy()) + 1
+        return int(self._last_row.numpy()) + 1
 
     def row_specs(self) -> dict[str, tuple[tuple[int, ...], np.dtype]]:
         """Shape and type of each field of a row, by name."""
@@ -140,19 +143,19 @@ class ReplayBuffer(tf_uniform_replay_buffer.TFUniformReplayBuffer):
         Raises:
             ValueError: Of compressed frames, one was overwritten while it was read.
         """
-        rows = self._data_table.read(self._rows(np.arange(start, stop)))
-        names = tf.nest.flatten(self._data_table.slots)
+        rows = self._rows.read(self._places(np.arange(start, stop)))
+        names = tf.nest.flatten(self._rows.slots)
         return dict(zip(names, [each.numpy() for each in tf.nest.flatten(rows)], strict=True))
 
     def write_rows(self, start: int, rows: Mapping[str, np.ndarray]) -> None:
         """Puts back rows that `read_rows` gave, from row number `start` on."""
         ids = np.arange(start, start + len(rows["action"]))
-        places = tf.reshape(self._rows(ids), [-1])
+        places = tf.reshape(self._places(ids), [-1])
         flat = {name: each.reshape(-1, *each.shape[2:]) for name, each in rows.items()}
-        values = tf.nest.map_structure(lambda name: flat[name], self._data_table.slots)
-        self._data_table.write(places, values)
-        self._id_table.write(places, np.repeat(ids, self._batch_size))
-        self._last_id.assign(int(ids[-1]))
+        values = tf.nest.map_structure(lambda name: flat[name], self._rows.slots)
+        self._rows.write(places, values)
+        self._numbers.write(places, np.repeat(ids, self._environments))
+        self._last_row.assign(int(ids[-1]))
 
     def sample(self, number: int) -> Transitions:
         """Draws N transitions; see `Replay.sample`.
@@ -163,10 +166,10 @@ class ReplayBuffer(tf_uniform_replay_buffer.TFUniformReplayBuffer):
         ids, offsets = self._draw(number)
         # No row comes before the run's first.
         window_ids = ids[:, None] + tf.range(-self._observations.history, 2, dtype=tf.int64)
-        window = tf.maximum(window_ids, 0) % self._max_length + offsets[:, None]
-        observation, next_observation = self._observations.read(self._data_table, window)
+        window = tf.maximum(window_ids, 0) % self._max_rows + offsets[:, None]
+        observation, next_observation = self._observations.read(self._rows, window)
         places = window[:, -2]
-        step = self._data_table.read(places, self._data_table.slots._replace(observation=()))
+        step = self._rows.read(places, self._rows.slots._replace(observation=()))
         return Transitions(
             observation=observation,
             action=tf.cast(step.action, self._action_dtype),
@@ -181,9 +184,11 @@ class ReplayBuffer(tf_uniform_replay_buffer.TFUniformReplayBuffer):
     def update_priorities(self, keys: tf.Tensor, priorities: tf.Tensor) -> None:
         """Nothing: each transition is as likely as any other."""
 
-    def _rows(self, ids: np.ndarray) -> tf.Tensor:
+    def _places(self, ids: np.ndarray) -> tf.Tensor:
         """Row places of step numbers `(count,)` in every environment, int64 `(count, B)`."""
-        return tf.constant(ids % self._max_length, tf.int64)[:, None] + self._batch_offsets[None]
+        return tf.constant(
+            ids[:, None] % self._max_rows + np.arange(self._environments) * self._max_rows, tf.int64
+        )
 
     def _add_batch(self, items: trajectory_lib.Trajectory) -> tf.Operation:
         """Adds one step of every environment; see ReplayBuffer.add_batch."""
@@ -201,8 +206,8 @@ class ReplayBuffer(tf_uniform_replay_buffer.TFUniformReplayBuffer):
         """Draws step ids and block offsets, int64 `(number,)` each."""
         draw = self.samples_drawn.assign_add(1)
         seed = tf.stack([tf.constant(self._sampling_key, tf.int64), draw])
-        last = self._get_last_id()
-        oldest = tf.maximum(last - self._max_length + 1, 0)
+        last = self._last_row.read_value()
+        oldest = tf.maximum(last - self._max_rows + 1, 0)
         # In a buffer that wraps, the first frames of the oldest stack are overwritten.
         history = tf.constant(self._observations.history, tf.int64)
         oldest += tf.where(oldest > 0, history, 0)
@@ -213,11 +218,9 @@ class ReplayBuffer(tf_uniform_replay_buffer.TFUniformReplayBuffer):
         seeds = tf.random.split(seed, 2)
         shape = [number, _CANDIDATES]
         ids = tf.random.stateless_uniform(shape, seeds[0], oldest, last, tf.int64)
-        blocks = tf.random.stateless_uniform(shape, seeds[1], 0, self._batch_size, tf.int64)
-        offsets = blocks * self._max_length
-        step_types = self._data_table.read(
-            ids % self._max_length + offsets, self._data_table.slots.step_type
-        )
+        blocks = tf.random.stateless_uniform(shape, seeds[1], 0, self._environments, tf.int64)
+        offsets = blocks * self._max_rows
+        step_types = self._rows.read(ids % self._max_rows + offsets, self._rows.slots.step_type)
         starts = tf.cast(step_types != int(ts.StepType.LAST), tf.int32)
         chosen = tf.argmax(starts, axis=1)
         return tf.gather(ids, chosen, batch_dims=1), tf.gather(offsets, chosen, batch_dims=1)

@@ -131,7 +131,7 @@ def test_a_full_buffer_grows_no_more() -> None:
     recording = Recording([random_scripts(seed, 60, longest=14) for seed in range(3)])
     buffer = recording.buffer(40, table=CompressedFrameTable)
     recording.play(60, buffer)
-    store = buffer._data_table.frames
+    store = buffer._rows.frames
     stored, allocated = store.compressed_bytes, store.allocated_bytes
     recording.play(200, buffer)
     # Frames of six bytes that no other repeats: LZ4 stores each in seven.
@@ -172,8 +172,8 @@ def test_one_line_of_gin_chooses_and_what_does_not_fit_memory_is_refused(
 
     assert row_bytes(FRAMES_OF_BREAKOUT, table) == transition_bytes
     buffer = build(100)
-    assert isinstance(buffer._data_table, table)
-    assert isinstance(buffer._data_table, CompressedFrameTable) == (name == "compressed_frames")
+    assert isinstance(buffer._rows, table)
+    assert isinstance(buffer._rows, CompressedFrameTable) == (name == "compressed_frames")
     assert buffer.capacity_bytes == 100 * transition_bytes
     with pytest.raises(UserError, match=r"is 101: .*GB when full.*, bind .*--ignore_memory"):
         build(101)
