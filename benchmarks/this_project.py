@@ -92,7 +92,7 @@ class ThisProject(contestant.Contestant):
 
         config.parse(gin_files, gin_bindings)
         if share:
-            machine.share_threads()
+            machine.share_threads(config.value("create_q_network.convolution_lanes"))
         with config.building():
             self._parts = parts = experiment.build(seed)
         self._learning: Any = parts.learning

@@ -11,9 +11,6 @@ from typing import Any
 
 import psutil
 
-from dqn_breakout import config
-from dqn_breakout.configurable import PositiveInt, check
-
 # Where a control group limits a process's memory, as containers do (version 2, version 1).
 _MEMORY_LIMITS = (
     Path("/sys/fs/cgroup/memory.max"),
@@ -86,25 +83,22 @@ def usable_cores() -> int:
     return os.cpu_count() or 1
 
 
-def share_threads(number: int | None = None) -> None:
-    """Shares the processors among the lanes of a batch that gin asks for.
+def share_threads(lanes: int, processors: int | None = None) -> None:
+    """Shares the processors among the lanes that parts of a batch take side by side.
 
-    Each lane has a thread of its own; beside them one more plays the games, and one computes the
-    targets of the next train step. What processors are left help inside single operations.
+    Each lane has a thread of its own; beside them one more plays, and one computes what is needed
+    next. What processors are left help inside single operations.
 
     Args:
-        number: Processors to use; None for all that this process may use.
+        lanes: How many lanes, 1 or more.
+        processors: Processors to use; None for all that this process may use.
 
     Raises:
-        UserError: The number of lanes is no positive whole number.
         RuntimeError: TensorFlow has computed something already, and has its threads.
     """
     import tensorflow as tf  # Not above: doctor looks at machines where it does not load.
 
-    name = "create_q_network.convolution_lanes"
-    lanes = config.value(name, 1)
-    check(name, lanes, PositiveInt)
-    within_operations = max((number or usable_cores()) // lanes, 1)
+    within_operations = max((processors or usable_cores()) // lanes, 1)
     tf.config.threading.set_intra_op_parallelism_threads(within_operations)
     tf.config.threading.set_inter_op_parallelism_threads(lanes + 2)
 

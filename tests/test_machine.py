@@ -15,8 +15,7 @@ import psutil
 import pytest
 import tensorflow as tf
 
-from dqn_breakout import config, machine
-from dqn_breakout.errors import UserError
+from dqn_breakout import machine
 from dqn_breakout.networks import nature_cnn  # noqa: F401  (registers create_q_network)
 
 
@@ -120,13 +119,5 @@ def test_each_lane_has_a_thread_and_games_and_targets_one_more_each(
     for kind in ("intra", "inter"):
         setter = f"set_{kind}_op_parallelism_threads"
         monkeypatch.setattr(tf.config.threading, setter, told.append)
-    bindings = [f"create_q_network.convolution_lanes = {lanes}"] if lanes else []
-    config.parse([], bindings)
-    machine.share_threads(processors)
+    machine.share_threads(lanes, processors)
     assert told == shared
-
-
-def test_lanes_out_of_range_are_refused(clean_gin):
-    config.parse([], ["create_q_network.convolution_lanes = 0"])
-    with pytest.raises(UserError, match=r"^create_q_network\.convolution_lanes must be "):
-        machine.share_threads()

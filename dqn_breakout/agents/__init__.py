@@ -1,1 +1,1 @@
-"""The learning rule and the policies: DqnAgent, RMSprop, exploration."""
+"""Who acts and is trained: the agent, its objective, its optimizer, its policies."""

@@ -154,15 +154,11 @@ class DeepQAgent(dqn_agent.DqnAgent):
         return named
 
     def targets(self, transitions: Transitions) -> tf.Tensor:
-        """What the objective is to reach on a batch, rewards clipped and gamma in discounts."""
-        reward = transitions.reward
-        if self._reward_clip is not None:
-            reward = tf.clip_by_value(reward, -self._reward_clip, self._reward_clip)
-        discount = self._discount_factor * transitions.discount
+        """What the objective is to reach on a batch, float32, batch first, with no gradient."""
         return self.objective.targets(
             functools.partial(_outputs, self.q_network),
             functools.partial(_outputs, self.target_q_network),
-            transitions._replace(reward=reward, discount=discount),
+            self._of_update(transitions),
         )
 
     def train_on_targets(self, transitions: Transitions, targets: tf.Tensor) -> tf_agent.LossInfo:
@@ -181,7 +177,7 @@ class DeepQAgent(dqn_agent.DqnAgent):
         """
         with tf.GradientTape() as tape:
             online = functools.partial(_outputs, self.q_network, training=True)
-            of_batch = self.objective.loss(online, transitions, targets)
+            of_batch = self.objective.loss(online, self._of_update(transitions), targets)
             td_loss = transitions.weight * of_batch.per_sample
             loss = common.aggregate_losses(
                 per_example_loss=td_loss, regularization_loss=self.q_network.losses
@@ -204,6 +200,13 @@ class DeepQAgent(dqn_agent.DqnAgent):
                 gradient_norm=tf.linalg.global_norm(gradients),
             ),
         )
+
+    def _of_update(self, transitions: Transitions) -> Transitions:
+        """The transitions as an objective takes them: rewards clipped, gamma in discounts."""
+        reward, discount = transitions.reward, self._discount_factor * transitions.discount
+        if self._reward_clip is not None:
+            reward = tf.clip_by_value(reward, -self._reward_clip, self._reward_clip)
+        return transitions._replace(reward=reward, discount=discount)
 
     @tf.function
     def _update_target_when_due(self) -> None:

@@ -29,7 +29,7 @@ class Loss(NamedTuple):
 
 
 class Objective(Protocol):
-    """Targets, and the loss towards them.
+    """Targets, and the loss towards them; `create_agent.objective` is called without arguments.
 
     The transitions that it is given are those of the update: rewards are clipped, if they are to
     be, and discounts hold gamma.

@@ -1,1 +1,1 @@
-"""Playing to fill the replay buffer: drivers, their policies and observers."""
+"""Playing to learn: the drivers, and what is counted of what they play."""

@@ -88,7 +88,7 @@ def create_environment(
         "max_episode_steps": max_episode_steps,
     }
     atari = games(game=game, batch_size=num_environments, render_mode=render_mode, **rules)
-    # Scores no life apart: it only has FIRE pressed after a lost life, as in training.
+    # A score is a full game's either way; these decide when FIRE is pressed.
     presses = {"terminal_on_life_loss": terminal_on_life_loss, "fire_on_reset": fire_on_reset}
     spec = _spec(game, atari.action_meanings, frame_skip, {**rules, **presses})
     return TFPyEnvironment(FrameStack4(AtariEnvironment(atari, spec, seed, stream, **presses)))

@@ -70,14 +70,14 @@ def record_game(
             spec = environment.pyenv.spec
             game = shown_game(environment, agent, protocol, seed)
             first = next(game)
-            panel = GamePicture(spec, subtitle, first.screen.shape)
+            pictures = GamePicture(spec, subtitle, first.screen.shape)
             stays = round(_LAST_PICTURE_SECONDS * spec.steps_per_second)
-            writer = _writer(temporary, panel.size, spec.steps_per_second)
+            writer = _writer(temporary, pictures.size, spec.steps_per_second)
             with contextlib.closing(writer):
                 for step in itertools.chain([first], game):
                     if each_step is not None:
                         each_step()
-                    picture = panel.draw(step).tobytes()
+                    picture = pictures.draw(step).tobytes()
                     writer.send(picture)
                     if step.env_steps >= max_seconds * spec.steps_per_second:
                         break

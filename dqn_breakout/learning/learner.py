@@ -94,8 +94,8 @@ class Learner:
             train_steps: How many, a positive multiple of `train_steps_per_group`.
 
         Returns:
-            Means over the train steps, float32 scalars by name: `loss`, `mean_q` and
-            `gradient_norm`, the last one of each group's last train step alone.
+            Means by name, float32 scalars: `loss` and `mean_q` over the train steps,
+            `gradient_norm` over the last train step of each group.
 
         Raises:
             Divergence: The loss of a step is not finite, or an action value out of bounds; that

@@ -25,7 +25,7 @@ _FORWARD_PASSES_OF_A_TRAIN_STEP = 3.64
 
 @configurable
 class ReplayLearning:
-    """Deep Q-learning of Mnih et al. 2015, Algorithm 1; see `Learning`.
+    """A turn of playing, then train steps on what is kept: Mnih et al. 2015, Algorithm 1.
 
     Attributes:
         replay: Where experience is kept.
@@ -70,9 +70,12 @@ class ReplayLearning:
             agent.time_step_spec, agent.action_spec, seed, "collection/random fill"
         )
         self.collector = Collector(
-            environment, random_policy, agent.collect_policy, self.replay.add_batch,
+            environment,
+            random_policy,
+            agent.collect_policy,
+            self.replay.add_batch,
             metrics.observers,
-        )  # fmt: skip
+        )
         self.random_fill_env_steps = self.collector.random_fill_env_steps
         self.learner = Learner(agent, self.replay)
         streams = {**self.collector.variables(), "replay_samples_drawn": self.replay.samples_drawn}

@@ -34,8 +34,8 @@ def row_bytes(observation: tf.TensorSpec, table: type[FrameTable] = FrameTable) 
         observation: The `row_spec` of `StackedFrames` or `WholeObservations`.
         table: Where rows lie; where `table.ESTIMATED`, this is an estimate.
     """
-    # Eleven bytes of other fields, and an eight-byte id.
-    return table.observation_bytes(observation) + 11 + 8
+    # Ten bytes of other fields, and an eight-byte id.
+    return table.observation_bytes(observation) + 10 + 8
 
 
 class ReplayBuffer(tf_uniform_replay_buffer.TFUniformReplayBuffer):
@@ -81,7 +81,7 @@ class ReplayBuffer(tf_uniform_replay_buffer.TFUniformReplayBuffer):
                 observation=observations.row_spec,
                 action=tf.TensorSpec(scalar, small_action, "action"),
                 policy_info=(),
-                next_step_type=tf.TensorSpec(scalar, tf.uint8, "next_step_type"),
+                next_step_type=(),
                 reward=tf.TensorSpec(scalar, tf.float32, "reward"),
                 discount=tf.TensorSpec(scalar, tf.float32, "discount"),
             ),
@@ -91,7 +91,7 @@ class ReplayBuffer(tf_uniform_replay_buffer.TFUniformReplayBuffer):
         )
         # Private: TF-Agents gives them no other names. Beside each row lies its step's number.
         self._rows, self._numbers, self._last_row = self._data_table, self._id_table, self._last_id
-        self._max_rows, self._environments = max_length, batch_size
+        self._max_rows, self._num_environments = max_length, batch_size
         self._sampling_key = seeding.stream_key(seed, "replay/sampling")
         self.samples_drawn = tf.Variable(0, dtype=tf.int64, name="samples_drawn")
 
@@ -113,7 +113,7 @@ class ReplayBuffer(tf_uniform_replay_buffer.TFUniformReplayBuffer):
     @property
     def num_environments(self) -> int:
         """How many environments add side by side."""
-        return self._environments
+        return self._num_environments
 
     @property
     def rows_added(self) -> int:
@@ -154,7 +154,7 @@ class ReplayBuffer(tf_uniform_replay_buffer.TFUniformReplayBuffer):
         flat = {name: each.reshape(-1, *each.shape[2:]) for name, each in rows.items()}
         values = tf.nest.map_structure(lambda name: flat[name], self._rows.slots)
         self._rows.write(places, values)
-        self._numbers.write(places, np.repeat(ids, self._environments))
+        self._numbers.write(places, np.repeat(ids, self._num_environments))
         self._last_row.assign(int(ids[-1]))
 
     def sample(self, number: int) -> Transitions:
@@ -186,9 +186,8 @@ class ReplayBuffer(tf_uniform_replay_buffer.TFUniformReplayBuffer):
 
     def _places(self, ids: np.ndarray) -> tf.Tensor:
         """Row places of step numbers `(count,)` in every environment, int64 `(count, B)`."""
-        return tf.constant(
-            ids[:, None] % self._max_rows + np.arange(self._environments) * self._max_rows, tf.int64
-        )
+        first_places = np.arange(self._num_environments) * self._max_rows
+        return tf.constant(ids[:, None] % self._max_rows + first_places, tf.int64)
 
     def _add_batch(self, items: trajectory_lib.Trajectory) -> tf.Operation:
         """Adds one step of every environment; see ReplayBuffer.add_batch."""
@@ -198,7 +197,7 @@ class ReplayBuffer(tf_uniform_replay_buffer.TFUniformReplayBuffer):
                 observation=self._observations.stored(items.observation),
                 step_type=tf.cast(items.step_type, spec.step_type.dtype),
                 action=tf.cast(items.action, spec.action.dtype),
-                next_step_type=tf.cast(items.next_step_type, spec.next_step_type.dtype),
+                next_step_type=(),
             )
         )
 
@@ -218,7 +217,7 @@ class ReplayBuffer(tf_uniform_replay_buffer.TFUniformReplayBuffer):
         seeds = tf.random.split(seed, 2)
         shape = [number, _CANDIDATES]
         ids = tf.random.stateless_uniform(shape, seeds[0], oldest, last, tf.int64)
-        blocks = tf.random.stateless_uniform(shape, seeds[1], 0, self._environments, tf.int64)
+        blocks = tf.random.stateless_uniform(shape, seeds[1], 0, self._num_environments, tf.int64)
         offsets = blocks * self._max_rows
         step_types = self._rows.read(ids % self._max_rows + offsets, self._rows.slots.step_type)
         starts = tf.cast(step_types != int(ts.StepType.LAST), tf.int32)

@@ -16,7 +16,8 @@ class Transitions(NamedTuple):
         reward: What it got for it, unclipped, float32 `(N,)`.
         discount: 0 where that ended a game or a life that counts as one, float32 `(N,)`.
         next_observation: What it saw then, `(N, ...)`.
-        weight: Importance of each in the loss, float32 `(N,)`; 0 for what is no transition.
+        weight: Importance of each in the loss, float32 `(N,)`; 0 for what is no transition, such as
+            the step from a game's end to the next one's start.
         key: What replay knows each by, int64 `(N,)`.
     """
 
@@ -30,11 +31,21 @@ class Transitions(NamedTuple):
 
 
 class Replay(Protocol):
-    """Experience that is kept and sampled.
+    """Experience that is kept and sampled; its rows are `Rows`, which a checkpoint writes once.
+
+    What is bound to `ReplayLearning.replay_buffer` is called with the agent's `collect_data_spec`,
+    the number of environments, the run's seed, `EnvironmentSpec.stacked`, and whether to go on even
+    if it cannot fit this machine's memory.
 
     Attributes:
-        samples_drawn: Position of the random stream: how many batches were sampled, int64.
+        samples_drawn: Position of the random stream: how many batches were sampled, int64. Batch
+            number n depends on n and on what is stored, on nothing else.
+        capacity_transitions: How many transitions are kept.
+        capacity_bytes: What they take.
     """
+
+    capacity_transitions: int
+    capacity_bytes: int
 
     samples_drawn: tf.Variable
 

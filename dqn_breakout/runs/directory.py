@@ -11,7 +11,7 @@ run_directory/
   replay/               segments of the replay buffer, shared by the checkpoints
   videos/               evaluation games, mp4
   evaluations/          one JSON file per evaluation during training
-  diverged-train-step-<number>.npz   the batch on which training failed, see `training.divergence`
+  diverged-train-step-<number>.npz   the batch on which training failed, see `learning.divergence`
 """
 
 from __future__ import annotations

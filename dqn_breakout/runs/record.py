@@ -25,20 +25,9 @@ from dqn_breakout.runs.files import write_atomically, write_json
 
 DEFAULT_SEED = 1
 
-# Bindings that may change when a run goes on: they decide how long it is and how closely watched,
-# not what it learns.
-_MAY_CHANGE = (
-    "train.total_env_steps",
-    "train.log_period_env_steps",
-    "train.checkpoint_period_env_steps",
-    "train.keep_checkpoints",
-    "train.evaluation_period_env_steps",
-    "train.evaluation_games",
-    "train.evaluation_protocol",
-    "train.evaluation_video_seconds",
-    "train.go_on_without_checkpoints",
-    "create_replay_buffer.frame_table",
-)
+# Bindings that may change when a run goes on: `train`'s decide how long it is and how closely
+# watched, and where frames lie changes no sample.
+_MAY_CHANGE = ("train.", "create_replay_buffer.frame_table")
 
 # What a start's record says of how sums are rounded, besides versions. Memory does not, nor do
 # cores that this process may not use.
@@ -151,7 +140,7 @@ def check_config(run: RunDirectory) -> str:
             f"{run.config_gin} cannot be read ({error}). Restore it, or choose another --run_dir."
         ) from error
     # Each sentence begins with the name of its binding.
-    if refused := [each for each in found if each.split(":")[0] not in _MAY_CHANGE]:
+    if refused := [each for each in found if not each.startswith(_MAY_CHANGE)]:
         raise UserError(
             f"The run in {run.path} has another config: {'; '.join(refused)}. Give the same "
             "config to continue it, or choose another --run_dir."

@@ -88,6 +88,7 @@ class ConsoleHook(Hook):
     """A progress bar on a terminal; a line per row elsewhere."""
 
     writes = "progress"
+    into_run_directory = False
 
     def __init__(self, total_env_steps: int, env_steps: int, stream: TextIO | None = None):
         """Shows progress from `env_steps` to `total_env_steps`, on stderr if not on `stream`."""

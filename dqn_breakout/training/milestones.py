@@ -21,7 +21,6 @@ from dqn_breakout.runs.checkpoint import RunCheckpointer
 from dqn_breakout.runs.directory import RunDirectory
 from dqn_breakout.runs.files import write_json
 from dqn_breakout.runs.record import Lock
-from dqn_breakout.training.console import ConsoleHook
 from dqn_breakout.training.hooks import EvaluationHook, OutputErrors
 from dqn_breakout.training.progress import Hook, ProgressMeter, Row
 from dqn_breakout.training.signals import StopSignals
@@ -233,8 +232,7 @@ class Milestones:
     def _show(self, row: Row) -> None:
         for hook in self.hooks:
             with self.output_errors.attempt(hook.writes):
-                # The console shows rows while the directory is gone; all others write into it.
-                if not isinstance(hook, ConsoleHook):
+                if hook.into_run_directory:
                     self.lock.check()
                 hook.on_row(row)
 

@@ -19,9 +19,11 @@ class Hook:
 
     Attributes:
         writes: What it writes, as a message names it.
+        into_run_directory: Whether it writes there, and so must not while that is gone.
     """
 
     writes: str
+    into_run_directory = True
 
     def on_turn(self, turn: Turn) -> None:
         """After each turn; must be cheap."""

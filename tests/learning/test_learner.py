@@ -42,6 +42,8 @@ class FixedReplay:
         priorities: What each transition was last given; -1 for nothing.
     """
 
+    capacity_transitions = capacity_bytes = 0
+
     def __init__(self, number: int = 40 * SIZE):
         self.samples_drawn = tf.Variable(0, dtype=tf.int64)
         self.asked: list[int] = []

@@ -145,9 +145,9 @@ def test_a_full_buffer_grows_no_more() -> None:
 @pytest.mark.parametrize(
     ("name", "table", "transition_bytes"),
     [
-        ("plain_frames", FrameTable, 84 * 84 + 11 + 8),
+        ("plain_frames", FrameTable, 84 * 84 + 10 + 8),
         # By the estimate: the frame, where it lies, the other fields and the id.
-        ("compressed_frames", CompressedFrameTable, 240 + 16 + 11 + 8),
+        ("compressed_frames", CompressedFrameTable, 240 + 16 + 10 + 8),
     ],
 )
 def test_one_line_of_gin_chooses_and_what_does_not_fit_memory_is_refused(

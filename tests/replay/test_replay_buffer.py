@@ -203,7 +203,7 @@ def test_row_bytes_is_what_the_variables_take() -> None:
     )
     assert taken == 33 * row_bytes(FRAME) == buffer.capacity_bytes
     stack = StackedFrames(tf.TensorSpec((84, 84, 4), tf.uint8))
-    assert row_bytes(stack.row_spec) == 84 * 84 + 19
+    assert row_bytes(stack.row_spec) == 84 * 84 + 18
     assert buffer.capacity_transitions == 33
 
 
