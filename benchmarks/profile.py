@@ -12,7 +12,7 @@ steps.
   that plays beside training; once a turn.
 - replay, writing: one step of all games. replay, sampling: a group's transitions, stacked.
 - targets: as the learner asks for them, for a batch or a group.
-- gradient: of a batch's mean Huber loss, written anew without the checks of a training step.
+- gradient: of a batch's mean loss, written anew without the checks of a training step.
 - optimizer: one update, of copies of the weights.
 
 Overhead is the whole less all parts: what no part has (loops, play held back until its turn ends,
@@ -69,7 +69,6 @@ def measure_parts(project: ThisProject, seconds: float) -> dict[str, Any]:
     wholes, machines, overheads = [], [], []
     alone: dict[str, list[dict[str, float]]] = {part.name: [] for part in parts}
     for _ in range(_ROUNDS):
-        project.take_up_games()
         wholes.append(_iteration(project, seconds / _ROUNDS))
         for part in parts:
             alone[part.name].append(_part(part))

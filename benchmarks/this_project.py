@@ -49,8 +49,6 @@ TRAIN_WITHOUT_WRITING_AHEAD = (
     "RunCheckpointer.write_ahead = lambda self: None; "
     "runpy.run_path('train.py', run_name='__main__')"
 )
-# Never reached: rounds end by time.
-_BUDGET_ENV_STEPS = 10**9
 # Read and written at a time while the replay buffer is filled: small beside what is measured.
 _ROWS_IN_A_PIECE = 64
 _ENV_STEPS_IN_A_PIECE = 1_000
@@ -88,40 +86,40 @@ class ThisProject(contestant.Contestant):
             UserError: The gin files or bindings are wrong.
         """
         from dqn_breakout import config, experiment, machine
-        from dqn_breakout.learning.learning import turns
 
         config.parse(gin_files, gin_bindings)
-        if share:
-            machine.share_threads(config.value("create_q_network.convolution_lanes"))
-        with config.building():
-            self._parts = parts = experiment.build(seed)
-        self._learning: Any = parts.learning
-        collector, learner = self._learning.collector, self._learning.learner
-        self._turns = turns(self._learning, _BUDGET_ENV_STEPS)
-        self.num_environments = parts.environment.batch_size
-        self.env_steps_per_iteration = collector.env_steps_per_iteration
-        self.env_steps_per_train_step = learner.env_steps_per_train_step
-        self.batch_size = learner.batch_size
         self.convolution_lanes = config.value("create_q_network.convolution_lanes")
-        self.observation_shape = tuple(parts.environment.observation_spec().shape)
-        self.layers = floor.layers(parts.agent.q_network, self.observation_shape)
+        if share:
+            machine.share_threads(self.convolution_lanes)
+        with config.building():
+            parts = experiment.build(seed)
+        self._environment, self._agent = parts.environment, parts.agent
+        self._learning, self._replay = parts.learning, parts.learning.replay
+        self._overlapped = config.value("create_collector.overlapped")
+        self._train_steps_per_group = config.value("create_learner.train_steps_per_group")
+        self._targets_ahead = config.value("create_learner.targets_ahead")
+        self.env_steps_per_iteration = config.value("create_collector.env_steps_per_iteration")
+        self.env_steps_per_train_step = config.value("create_learner.env_steps_per_train_step")
+        self.batch_size = config.value("create_learner.batch_size")
+        self.num_environments = self._environment.batch_size
+        self.observation_shape = tuple(self._environment.observation_spec().shape)
+        self.layers = floor.layers(self._agent.q_network, self.observation_shape)
 
     def turn(self) -> None:
         """One turn of the training loop, a piece of the random fill at first."""
-        for value in next(self._turns).metrics.values():
+        for value in self._learning.turn().metrics.values():
             float(value)
 
     def fill(self) -> dict[str, Any]:
         """Plays the random fill; its first piece, which compiles, is left out of the speed."""
-        fill_env_steps = self._learning.collector.random_fill_env_steps
         self.turn()
-        env_steps, started = self.counts()[0], time.perf_counter()
-        while self.counts()[0] < fill_env_steps:
+        env_steps, started = self._learning.env_steps, time.perf_counter()
+        while self._learning.env_steps < self._learning.random_fill_env_steps:
             self.turn()
-        steps, seconds = self.counts()[0] - env_steps, time.perf_counter() - started
+        steps, seconds = self._learning.env_steps - env_steps, time.perf_counter() - started
         return {
             "num_environments": self.num_environments,
-            "replay_capacity_transitions": self._learning.replay.capacity_transitions,
+            "replay_capacity_transitions": self._replay.capacity_transitions,
             "flops_per_sample": floor.flops_per_sample(self.layers),
             "random_fill_env_steps_per_second": steps / seconds if steps else None,
         }
@@ -133,15 +131,11 @@ class ThisProject(contestant.Contestant):
 
     def counts(self) -> tuple[int, int]:
         """See `contestant.Contestant`."""
-        return self._parts.metrics.env_steps, int(self._parts.agent.train_step_counter.numpy())
-
-    def take_up_games(self) -> None:
-        """Lets the next turn go on from where the games are, after others have played them."""
-        self._learning.collector.time_step = self._parts.environment.current_time_step()
+        return self._learning.env_steps, int(self._agent.train_step_counter.numpy())
 
     def close(self) -> None:
         """Ends the games and their thread."""
-        self._learning.collector.close()
+        self._learning.close()
 
     # --- Replay memory filled to a level ----------------------------------------------------------
 
@@ -149,48 +143,49 @@ class ThisProject(contestant.Contestant):
         """Plays without training, with the network of `pretrained/breakout` at the run's epsilon.
 
         Frames of random play compress better than those of a game that is going well. What is
-        played here goes into the replay buffer and into no count.
+        played here, in games of its own, goes into the replay buffer and into no count.
         """
         import tensorflow as tf
         from tf_agents.drivers.dynamic_step_driver import DynamicStepDriver
 
+        from dqn_breakout.environments.builder import create_environment
         from dqn_breakout.evaluation.saved_network import load_network
 
-        agent, buffer = self._parts.agent, self._learning.replay
-        trained = load_network(ROOT / "pretrained" / "breakout").q_network
-        for ours, theirs in zip(agent.q_network.variables, trained.variables, strict=True):
-            ours.assign(theirs)
+        games = create_environment(2, "collection")
+        trained = load_network(ROOT / "pretrained" / "breakout").agent.network_variables()
+        for name, variable in self._agent.network_variables().items():
+            variable.assign(trained[name])
         driver = DynamicStepDriver(
-            self._parts.environment,
-            agent.collect_policy,
-            [buffer.add_batch],
+            games,
+            self._agent.collect_policy,
+            [self._replay.add_batch],
             num_steps=_ENV_STEPS_IN_A_PIECE,
         )
         run = tf.function(driver.run, autograph=False)
-        first = buffer.rows_added
+        time_step, first = games.reset(), self._replay.rows_added
         for _ in range(0, env_steps, _ENV_STEPS_IN_A_PIECE):
-            run(self._parts.environment.current_time_step(), ())
-        self._rows_played = buffer.rows_added - first
-        self.take_up_games()
+            time_step, _ = run(time_step, ())
+        self._rows_played = self._replay.rows_added - first
+        games.close()
 
     def level(self, transitions: int) -> dict[str, int]:
         """Stores played rows again until so many transitions were stored, overwritten ones too."""
-        buffer = self._learning.replay
-        wanted = transitions // buffer.num_environments
-        while (there := buffer.rows_added) < wanted:
+        replay = self._replay
+        wanted = transitions // self.num_environments
+        while (there := replay.rows_added) < wanted:
             first = there - self._rows_played
-            rows = buffer.read_rows(first, first + min(_ROWS_IN_A_PIECE, wanted - there))
-            buffer.write_rows(there, rows)
+            rows = replay.read_rows(first, first + min(_ROWS_IN_A_PIECE, wanted - there))
+            replay.write_rows(there, rows)
         self.train_until(time.perf_counter() + 1.0)
         return self.memory()
 
     def memory(self) -> dict[str, int]:
         """Memory of this process in bytes, now and at most so far, and what is stored."""
         gc.collect()
-        buffer = self._learning.replay
+        stored = min(self._replay.rows_added, self._replay.max_length)
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         return {
-            "transitions": min(buffer.rows_added, buffer.max_length) * buffer.num_environments,
+            "transitions": stored * self.num_environments,
             "resident_bytes": int(psutil.Process().memory_info().rss),
             "peak_bytes": peak if sys.platform == "darwin" else 1024 * peak,
         }
@@ -205,9 +200,8 @@ class ThisProject(contestant.Contestant):
         """Samples a group's transitions; and how many these are."""
         import tensorflow as tf
 
-        buffer, learner = self._learning.replay, self._learning.learner
-        number = learner.batch_size * learner.train_steps_per_group
-        return tf.function(lambda: buffer.sample(number), autograph=False), number
+        number = self.batch_size * self._train_steps_per_group
+        return tf.function(lambda: self._replay.sample(number), autograph=False), number
 
     # --- The parts of a training iteration, see `profile` -----------------------------------------
 
@@ -219,30 +213,31 @@ class ThisProject(contestant.Contestant):
         return found
 
     def _parts_of_playing(self) -> list[Part]:
+        """In games of their own: those of the training loop go on undisturbed."""
         import tensorflow as tf
         from tf_agents.trajectories import trajectory as trajectory_lib
 
-        environment, policy = self._parts.environment, self._parts.agent.collect_policy
-        add_batch = self._learning.replay.add_batch
-        found = []
-        if self._learning.collector.overlapped:
+        from dqn_breakout.environments.builder import create_environment
+
+        games, policy, found = create_environment(2, "collection"), self._agent.collect_policy, []
+        if self._overlapped:
             policy = policy.detached()
             turn = self.env_steps_per_iteration / self.env_steps_per_train_step
             found = [Part("policy, synchronised", policy.synchronise, turn)]
-        last = int(environment.action_spec().maximum)
+        last = int(games.action_spec().maximum)
         shape = [1000, self.num_environments]
         drawn = tf.random.stateless_uniform(shape, (1, 2), 0, last + 1, tf.int32)
         actions = itertools.cycle(tf.unstack(drawn))
-        step = tf.function(lambda action: environment.step(action).observation, autograph=False)
-        time_step = environment.current_time_step()
+        step = tf.function(lambda action: games.step(action).observation, autograph=False)
+        time_step = games.reset()
         act = tf.function(lambda: policy.action(time_step), autograph=False)
         chosen = act()
-        next_time_step = environment.step(chosen.action)
+        next_time_step = games.step(chosen.action)
         trajectory = trajectory_lib.from_transition(time_step, chosen, next_time_step)
 
         @tf.function(autograph=False)
         def write() -> None:
-            add_batch(trajectory)
+            self._replay.add_batch(trajectory)
 
         # Train steps that one step of all games is for.
         all_games = self.num_environments / self.env_steps_per_train_step
@@ -256,37 +251,44 @@ class ThisProject(contestant.Contestant):
     def _parts_of_learning(self) -> list[Part]:
         import tensorflow as tf
 
-        from dqn_breakout.agents.rmsprop import RMSprop
+        from dqn_breakout import config
 
-        learner, agent, batch = self._learning.learner, self._parts.agent, self.batch_size
+        def first(train_steps: int) -> Any:
+            count = self.batch_size * train_steps
+            return tf.nest.map_structure(lambda values: values[:count], transitions)
+
+        agent = self._agent
         sample, _ = self._sample()
         transitions = sample()
         # The learner asks for targets of a batch or of a whole group.
-        train_steps = 1 if learner.targets_ahead else learner.train_steps_per_group
-        asked = tf.nest.map_structure(lambda values: values[: batch * train_steps], transitions)
+        train_steps = 1 if self._targets_ahead else self._train_steps_per_group
+        asked, batch = first(train_steps), first(1)
         targets = tf.function(lambda: agent.targets(asked), autograph=False)
-        observations, actions = transitions.observation[:batch], transitions.action[:batch]
-        wanted, weights = targets()[:batch, None], agent.q_network.trainable_weights
+        batch_targets = targets()[: self.batch_size]
+        weights = agent.q_network.trainable_weights
 
         @tf.function(autograph=False)
         def gradient() -> Any:
             with tf.GradientTape() as tape:
-                q_values, _ = agent.q_network(observations, training=True)
-                values = tf.gather(q_values, actions, batch_dims=1)[:, None]
-                loss = tf.reduce_mean(tf.keras.losses.huber(wanted, values))
-            return tape.gradient(loss, weights)
+                loss = agent.objective.loss(
+                    lambda observation: agent.q_network(observation, training=True)[0],
+                    batch,
+                    batch_targets,
+                )
+                mean = tf.reduce_mean(loss.per_sample)
+            return tape.gradient(mean, weights)
 
         gradients = gradient()
         # The same gradient a hundred times leaves no network worth training.
         copies = [tf.Variable(each) for each in weights]
-        optimizer = RMSprop()
+        optimizer = config.value("create_agent.optimizer")()
 
         @tf.function(autograph=False)
         def update() -> None:
             optimizer.apply_gradients(zip(gradients, copies, strict=True))
 
         return [
-            Part("replay, sampling", sample, learner.train_steps_per_group),
+            Part("replay, sampling", sample, self._train_steps_per_group),
             Part("targets", targets, train_steps),
             Part("gradient", gradient, 1),
             Part("optimizer", update, 1),

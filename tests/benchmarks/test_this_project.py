@@ -52,11 +52,10 @@ def test_the_parts_and_the_overhead_make_up_the_whole(
 
 
 def test_a_part_does_all_of_its_work_and_leaves_the_network(project: ThisProject) -> None:
-    network = project._parts.agent.q_network
+    network = project._agent.q_network
     before = [weights.numpy() for weights in network.variables]
     done = {part.name: part.call() for part in project.parts()}
-    group = 4 * project._learning.learner.train_steps_per_group
-    sampled = done["replay, sampling"]
+    sampled, group = done["replay, sampling"], 4 * 4
     assert sampled.observation.shape == (group, 84, 84, 4)
     assert sampled.next_observation.shape == (group, 84, 84, 4)
     assert [each.shape for each in done["gradient"]] == [each.shape for each in before]
@@ -73,7 +72,7 @@ def test_the_operations_are_those_of_a_train_step(project: ThisProject) -> None:
     assert "convolution 1, gradient of input" not in shapes
     sample = floor.flops_per_sample(project.layers)
     assert sum(each.flops * each.calls for each in found) == 4 * sample
-    whole = forward_flops(project._parts.agent.q_network, project.observation_shape[:2])
+    whole = forward_flops(project._agent.q_network, project.observation_shape[:2])
     assert sum(layer.flops for layer in project.layers) == whole
 
 
@@ -84,9 +83,9 @@ def test_a_filled_buffer_repeats_what_was_played(
     monkeypatch.setattr(this_project, "_ROWS_IN_A_PIECE", 15)
     monkeypatch.setattr(project, "train_until", lambda deadline: None)
     # The network of pretrained/breakout has the paper's layers.
-    own = SimpleNamespace(q_network=project._parts.agent.q_network)
+    own = SimpleNamespace(agent=project._agent)
     monkeypatch.setattr(saved_network, "load_network", lambda _: own)
-    counted, buffer = project.counts(), project._learning.replay
+    counted, buffer = project.counts(), project._replay
     project.play(80)
     assert project.counts() == counted
     there, period = buffer.rows_added, project._rows_played
@@ -97,5 +96,5 @@ def test_a_filled_buffer_repeats_what_was_played(
     assert filled["transitions"] == 2 * min(buffer.rows_added, 200)
     assert buffer.rows_added == there + 2 * period
     again = buffer.read_rows(there + period, there + 2 * period)
-    for once, twice in zip(played, again, strict=True):
-        np.testing.assert_array_equal(once, twice)
+    for name, once in played.items():
+        np.testing.assert_array_equal(once, again[name])
