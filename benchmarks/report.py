@@ -92,6 +92,13 @@ def run(
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     options = made.parse_args()
     options.gin_file = options.gin_file or ["breakout.gin"]
+    result = {
+        "benchmark": made.prog.rpartition(".")[2],
+        "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "git_revision": machine.git_revision(),
+        "machine": machine.description(),
+        "versions": machine.versions(),
+    }
     try:
         measured = measure(options)
     except UserError as error:
@@ -100,15 +107,7 @@ def run(
     except KeyboardInterrupt:
         print("Stopped; nothing was written.", file=sys.stderr)
         sys.exit(130)
-    result = {
-        "benchmark": made.prog.rpartition(".")[2],
-        "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        "git_revision": machine.git_revision(),
-        "machine": machine.description(),
-        "versions": machine.versions(),
-        "settings": settings(options),
-        **measured,
-    }
+    result |= {"settings": settings(options), **measured}
     show(result)
     if options.output:
         options.output.write_text(json.dumps(result, indent=2, allow_nan=False) + "\n")
@@ -123,7 +122,7 @@ def table(rows: Sequence[dict[str, Any]]) -> None:
         shown.add_column(name, justify="right" if place else "left")
     for row in rows:
         shown.add_row(*map(_cell, row.values()))
-    Console(width=110).print(shown)
+    Console(width=150).print(shown)
 
 
 def _cell(value: Any) -> str:
