@@ -164,7 +164,7 @@ def _milestones(
 ) -> Milestones:
     """Everything that a run leaves behind, wired to its parts."""
     env_steps = parts.learning.env_steps
-    meter = ProgressMeter(parts.metrics, parts.learning.status)
+    meter = ProgressMeter(parts.metrics, parts.learning.metric_names, parts.learning.status)
     output_errors = hooks.OutputErrors(goes_on=schedule.go_on_without_checkpoints)
     evaluate = functools.partial(
         evaluation.evaluate_agent,

@@ -10,7 +10,6 @@ import gin
 import tensorflow as tf
 from tf_agents.agents import data_converter, tf_agent
 from tf_agents.agents.dqn import dqn_agent
-from tf_agents.policies import greedy_policy, q_policy
 from tf_agents.trajectories import time_step as ts
 from tf_agents.utils import common
 
@@ -30,14 +29,13 @@ class TrainInfo(NamedTuple):
         td_loss: Weighted loss of each sample, float32 `(B,)`.
         td_error: Target minus estimate of each sample, unweighted; 0 where it weighs nothing,
             float32 `(B,)`.
-        mean_q: Mean over the batch of the value of the action taken, float32 scalar.
-        gradient_norm: Global norm of the gradient before any clipping, float32 scalar.
+        metrics: Those of the objective, and `gradient_norm`: the gradient's global norm before any
+            clipping. float32 scalars.
     """
 
     td_loss: tf.Tensor
     td_error: tf.Tensor
-    mean_q: tf.Tensor
-    gradient_norm: tf.Tensor
+    metrics: dict[str, tf.Tensor]
 
 
 class DeepQAgent(dqn_agent.DqnAgent):
@@ -110,6 +108,11 @@ class DeepQAgent(dqn_agent.DqnAgent):
             train_step_counter=tf.Variable(0, dtype=tf.int64, name="train_step"),
         )
         self.initialize()
+
+    @property
+    def metric_names(self) -> tuple[str, ...]:
+        """What a train step is watched by: its loss and its `TrainInfo.metrics`."""
+        return ("loss", *self.objective.metric_names, "gradient_norm")
 
     @property
     def epsilon(self) -> float:
@@ -196,8 +199,10 @@ class DeepQAgent(dqn_agent.DqnAgent):
             TrainInfo(
                 td_loss=td_loss,
                 td_error=tf.where(transitions.weight > 0, of_batch.td_error, 0.0),
-                mean_q=tf.reduce_mean(of_batch.q_values),
-                gradient_norm=tf.linalg.global_norm(gradients),
+                metrics={
+                    **of_batch.metrics,
+                    "gradient_norm": tf.linalg.global_norm(gradients),
+                },
             ),
         )
 
@@ -214,7 +219,7 @@ class DeepQAgent(dqn_agent.DqnAgent):
         if self.train_step_counter % self.target_update_period_train_steps == 0:
             common.soft_variables_update(self.q_network.variables, self.target_q_network.variables)
 
-    # The two methods that TFAgent and DqnAgent have subclasses override.
+    # The methods that TFAgent and DqnAgent have subclasses override.
 
     def _train(self, experience: Any, weights: Any) -> tf_agent.LossInfo:
         """`agent.train` of a Trajectory shaped `(B, 2, ...)`; see TFAgent.train."""
@@ -235,16 +240,15 @@ class DeepQAgent(dqn_agent.DqnAgent):
 
     def _setup_policy(self, time_step_spec: Any, action_spec: Any, *_: Any) -> tuple[Any, Any]:
         specs = time_step_spec, action_spec
-        policy = greedy_policy.GreedyPolicy(q_policy.QPolicy(*specs, q_network=self.q_network))
-        collect_policy = EpsilonGreedyPolicy(
-            *specs,
-            self.q_network,
-            self.objective.action_values,
-            self._current_epsilon,
-            self._seed,
-            "collection/exploration",
+        acting = self.q_network, self.objective.action_values
+        stream = "collection/exploration"
+        return (
+            EpsilonGreedyPolicy(*specs, *acting, lambda: tf.constant(0.0), self._seed, "greedy"),
+            EpsilonGreedyPolicy(*specs, *acting, self._current_epsilon, self._seed, stream),
         )
-        return policy, collect_policy
+
+    def _check_network_output(self, net: Any, label: str) -> None:
+        """What a network gives is its objective's business; DqnAgent wants action values."""
 
 
 def _outputs(network: Any, observation: Any, training: bool = False) -> tf.Tensor:

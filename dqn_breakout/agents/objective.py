@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, Protocol
 
 import tensorflow as tf
@@ -21,11 +21,13 @@ class Loss(NamedTuple):
         td_error: How far each estimate was from its target, float32 `(B,)`; its magnitude is a
             transition's priority.
         q_values: The value of each action taken, float32 `(B,)`.
+        metrics: What else is worth watching, float32 scalars by the names of `metric_names`.
     """
 
     per_sample: tf.Tensor
     td_error: tf.Tensor
     q_values: tf.Tensor
+    metrics: dict[str, tf.Tensor]
 
 
 class Objective(Protocol):
@@ -35,10 +37,12 @@ class Objective(Protocol):
     be, and discounts hold gamma.
 
     Attributes:
+        metric_names: What its losses' `metrics` hold.
         needs_online: Whether targets need the network that is trained. Then they can be computed
             neither ahead nor for several train steps at once.
     """
 
+    metric_names: Sequence[str]
     needs_online: bool
 
     def targets(self, online: Network, target: Network, transitions: Transitions) -> tf.Tensor:

@@ -27,6 +27,8 @@ class QLearning:
 
     double: bool = gin.REQUIRED
 
+    metric_names = ("mean_q",)
+
     @property
     def needs_online(self) -> bool:
         """The next action is the trained network's where it is double."""
@@ -51,6 +53,7 @@ class QLearning:
             per_sample=common.element_wise_huber_loss(targets, q_values),
             td_error=targets - q_values,
             q_values=q_values,
+            metrics={"mean_q": tf.reduce_mean(q_values)},
         )
 
     def action_values(self, outputs: tf.Tensor) -> tf.Tensor:

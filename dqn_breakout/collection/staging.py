@@ -10,7 +10,7 @@ from tf_agents.trajectories import trajectory as trajectory_lib
 
 
 class Staging:
-    """Keeps the trajectories of one iteration, and hands them on in their order."""
+    """Keeps the trajectories of one turn, and hands them on in their order."""
 
     def __init__(
         self,

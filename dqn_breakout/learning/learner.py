@@ -94,8 +94,8 @@ class Learner:
             train_steps: How many, a positive multiple of `train_steps_per_group`.
 
         Returns:
-            Means by name, float32 scalars: `loss` and `mean_q` over the train steps,
-            `gradient_norm` over the last train step of each group.
+            Means over the train steps by the agent's `metric_names`, float32 scalars;
+            `gradient_norm` is the mean over the last train step of each group.
 
         Raises:
             Divergence: The loss of a step is not finite, or an action value out of bounds; that
@@ -125,7 +125,7 @@ class Learner:
 
     @tf.function
     def _train(self, groups: tf.Tensor) -> Metrics:
-        sums = {name: tf.constant(0.0) for name in ("loss", "mean_q", "gradient_norm")}
+        sums = {name: tf.constant(0.0) for name in self._agent.metric_names}
         for _ in tf.range(groups):
             sums = tf.nest.map_structure(tf.add, sums, self._train_group())
         return tf.nest.map_structure(lambda total: total / tf.cast(groups, tf.float32), sums)
@@ -151,12 +151,10 @@ class Learner:
             info = self._agent.train_on_targets(batch, batch_targets)
             self._replay.update_priorities(batch.key, tf.abs(info.extra.td_error))
             seen.append(info)
-        return {
-            "loss": tf.add_n([info.loss for info in seen]) / steps,
-            "mean_q": tf.add_n([info.extra.mean_q for info in seen]) / steps,
-            # A norm reads all of a gradient once more: one in a group is enough to watch.
-            "gradient_norm": seen[-1].extra.gradient_norm,
-        }
+        metrics = [{"loss": info.loss, **info.extra.metrics} for info in seen]
+        means = {name: tf.add_n([each[name] for each in metrics]) / steps for name in metrics[0]}
+        # A norm reads all of a gradient once more: one in a group is enough to watch.
+        return {**means, "gradient_norm": metrics[-1]["gradient_norm"]}
 
     def _targets(self, drawn: Transitions) -> Iterator[tf.Tensor]:
         """The targets of a group's batches, one batch after the other."""

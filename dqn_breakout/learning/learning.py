@@ -8,7 +8,7 @@ Whoever iterates logs, saves, evaluates and stops; no kind of learning knows of 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
 import tensorflow as tf
@@ -40,11 +40,13 @@ class Learning(Protocol):
         parts: What a checkpoint holds, by name; `network` is what an export needs.
         rows: The replay's rows, which a checkpoint writes once; None where there is no replay.
         random_fill_env_steps: Environment steps taken at random before learning starts.
+        metric_names: What its turns' `metrics` hold where there are any.
     """
 
     parts: Mapping[str, Stateful]
     rows: Rows | None
     random_fill_env_steps: int
+    metric_names: Sequence[str]
 
     @property
     def env_steps(self) -> int:

@@ -59,6 +59,7 @@ class ReplayLearning:
         self._environment = environment
         self._agent = agent
         self._metrics = metrics
+        self.metric_names = agent.metric_names
         self.replay = self.rows = replay_buffer(
             agent.collect_data_spec,
             environment.batch_size,
@@ -78,12 +79,12 @@ class ReplayLearning:
         )
         self.random_fill_env_steps = self.collector.random_fill_env_steps
         self.learner = Learner(agent, self.replay)
-        streams = {**self.collector.variables(), "replay_samples_drawn": self.replay.samples_drawn}
         self.parts: dict[str, Stateful] = {
             "network": Variables(agent.network_variables()),
             "learner": Variables(agent.state_variables()),
             "metrics": Variables(metrics.variables()),
-            "collection": Variables(streams),
+            "collection": Variables(self.collector.variables()),
+            "replay": self.replay,
             "environment": self.collector,
         }
 

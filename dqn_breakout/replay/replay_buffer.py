@@ -120,6 +120,14 @@ class ReplayBuffer(tf_uniform_replay_buffer.TFUniformReplayBuffer):
         """How many rows each environment has added so far, overwritten ones included."""
         return int(self._last_row.numpy()) + 1
 
+    def state(self) -> dict[str, np.ndarray]:
+        """The position of the random stream."""
+        return {"samples_drawn": self.samples_drawn.numpy()}
+
+    def restore(self, state: Mapping[str, np.ndarray]) -> None:
+        """Goes back to what `state` gave."""
+        self.samples_drawn.assign(state["samples_drawn"])
+
     def row_specs(self) -> dict[str, tuple[tuple[int, ...], np.dtype]]:
         """Shape and type of each field of a row, by name."""
         return {

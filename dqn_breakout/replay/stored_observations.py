@@ -25,9 +25,12 @@ class StackedFrames:
     """
 
     def __init__(self, observation_spec: tf.TensorSpec):
-        """Stores observations uint8 `(height, width, S)`."""
+        """Stores observations `(height, width, S)`."""
         *frame_shape, self._size = observation_spec.shape
-        self.row_spec = tf.TensorSpec(frame_shape, observation_spec.dtype, FRAME)
+        dtype = observation_spec.dtype
+        # A table may compress frames of bytes.
+        name = FRAME if dtype == tf.uint8 else "observation"
+        self.row_spec = tf.TensorSpec(frame_shape, dtype, name)
         self.history: int = self._size - 1
 
     def stored(self, observation: tf.Tensor) -> tf.Tensor:
@@ -79,11 +82,12 @@ class WholeObservations:
 
 
 def stack_frames(frames: tf.Tensor) -> tf.Tensor:
-    """Puts frames side by side: uint8 `(N, S, height, width)` to `(N, height, width, S)`.
+    """Puts frames side by side: `(N, S, height, width)` to `(N, height, width, S)`.
 
-    Stacks of four take a tenth of `tf.transpose`'s time: four pixels make one 32-bit number.
+    Stacks of four bytes take a tenth of `tf.transpose`'s time: four pixels make one 32-bit number.
     """
-    if frames.shape[1] != _FRAMES_IN_A_WORD or sys.byteorder != "little":
+    packs = frames.dtype == tf.uint8 and frames.shape[1] == _FRAMES_IN_A_WORD
+    if not packs or sys.byteorder != "little":
         return tf.transpose(frames, [0, 2, 3, 1])
     return tf.bitcast(_pack(frames), tf.uint8)
 

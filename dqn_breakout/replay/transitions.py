@@ -6,6 +6,8 @@ from typing import Any, NamedTuple, Protocol
 
 import tensorflow as tf
 
+from dqn_breakout.runs.stateful import Rows, Stateful
+
 
 class Transitions(NamedTuple):
     """A batch of transitions: where, what, and what came of it.
@@ -30,8 +32,10 @@ class Transitions(NamedTuple):
     key: tf.Tensor
 
 
-class Replay(Protocol):
-    """Experience that is kept and sampled; its rows are `Rows`, which a checkpoint writes once.
+class Replay(Stateful, Rows, Protocol):
+    """Experience that is kept and sampled.
+
+    Its rows are written once by a checkpoint; `state` holds what else its samples depend on.
 
     What is bound to `ReplayLearning.replay_buffer` is called with the agent's `collect_data_spec`,
     the number of environments, the run's seed, `EnvironmentSpec.stacked`, and whether to go on even
@@ -44,10 +48,16 @@ class Replay(Protocol):
         capacity_bytes: What they take.
     """
 
-    capacity_transitions: int
-    capacity_bytes: int
-
     samples_drawn: tf.Variable
+
+    @property
+    def capacity_transitions(self) -> int: ...  # noqa: D102
+
+    @property
+    def capacity_bytes(self) -> int: ...  # noqa: D102
+
+    def num_frames(self) -> tf.Tensor:
+        """How many transitions are kept now, int64."""
 
     def add_batch(self, trajectory: Any) -> Any:
         """Adds one step of every environment; an observer of a driver."""

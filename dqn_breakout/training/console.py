@@ -92,35 +92,37 @@ class ConsoleHook(Hook):
 
     def __init__(self, total_env_steps: int, env_steps: int, stream: TextIO | None = None):
         """Shows progress from `env_steps` to `total_env_steps`, on stderr if not on `stream`."""
-        stream = stream or sys.stderr
         self._total = total_env_steps
-        self._stream = stream
-        self._bar = (
-            tqdm(
-                total=total_env_steps,
-                initial=env_steps,
+        self._first_env_steps = env_steps
+        self._stream = stream or sys.stderr
+        self._bar: tqdm | None = None
+
+    def _bar_if_terminal(self) -> tqdm | None:
+        """The bar, drawn from the first turn on: until then, sentences are told."""
+        if self._bar is None and self._stream.isatty():
+            self._bar = tqdm(
+                total=self._total,
+                initial=self._first_env_steps,
                 unit=" steps",
                 unit_scale=True,
                 dynamic_ncols=True,
-                file=stream,
+                file=self._stream,
                 bar_format="{percentage:3.0f}% {bar} {n_fmt}/{total_fmt} [{elapsed}<{remaining}, "
                 "{rate_fmt}]{postfix}",
             )
-            if stream.isatty()
-            else None
-        )
+        return self._bar
 
     def on_turn(self, turn: Turn) -> None:
         """Moves the bar."""
-        if self._bar is not None:
+        if bar := self._bar_if_terminal():
             with _whoever_reads():
-                self._bar.update(min(turn.env_steps, self._total) - self._bar.n)
+                bar.update(min(turn.env_steps, self._total) - bar.n)
 
     def on_row(self, row: Row) -> None:
         """Shows the row's numbers."""
-        if self._bar is not None:
+        if bar := self._bar_if_terminal():
             with _whoever_reads():
-                self._bar.set_postfix_str(_numbers(row))
+                bar.set_postfix_str(_numbers(row))
             return
         env_steps, speed = row["env_steps"], row["env_steps_per_second"]
         seconds = max(self._total - env_steps, 0) / max(speed, 1e-9)
@@ -153,7 +155,7 @@ def format_seconds(seconds: float) -> str:
 
 def _numbers(row: Row) -> str:
     score = "-" if row["average_return"] is None else f"{row['average_return']:.2f}"
-    loss = "-" if row["loss"] is None else f"{row['loss']:.4f}"
+    loss = "-" if row.get("loss") is None else f"{row['loss']:.4f}"
     return (
         f"{row['episodes']:,} games, mean return {score}, loss {loss}, epsilon {row['epsilon']:.3f}"
     )

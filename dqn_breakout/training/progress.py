@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from dqn_breakout.collection.metrics import CollectionMetrics
@@ -38,14 +38,21 @@ class Hook:
 class ProgressMeter:
     """Gathers turns into rows."""
 
-    def __init__(self, metrics: CollectionMetrics, status: Callable[[], dict[str, Any]]):
+    def __init__(
+        self,
+        metrics: CollectionMetrics,
+        metric_names: Sequence[str],
+        status: Callable[[], dict[str, Any]],
+    ):
         """Starts the clock.
 
         Args:
             metrics: Give environment steps and scores.
+            metric_names: What turns are measured by; see `Learning.metric_names`.
             status: Gives what the learning says of itself; see `Learning.status`.
         """
         self._metrics = metrics
+        self._metric_names = metric_names
         self._status = status
         self._started = self._last_time = time.monotonic()
         self._first_env_steps = self._last_env_steps = metrics.env_steps
@@ -78,9 +85,7 @@ class ProgressMeter:
             "episodes": self._metrics.episodes,
             "average_return": self._metrics.average_return,
             "average_length": self._metrics.average_length,
-            "loss": None,
-            "mean_q": None,
-            "gradient_norm": None,
+            **dict.fromkeys(self._metric_names),
             **means,
             **self._status(),
             "env_steps_per_second": (env_steps - self._last_env_steps)

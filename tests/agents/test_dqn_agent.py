@@ -78,11 +78,11 @@ def test_a_train_step_by_hand(weight: tuple[float, ...]) -> None:
     np.testing.assert_allclose(info.extra.td_error, ERRORS * (np.array(weight) > 0), rtol=1e-5)
     np.testing.assert_allclose(info.extra.td_loss, LOSSES * weight, rtol=1e-5)
     assert float(info.loss) == pytest.approx(np.mean(LOSSES * weight), rel=1e-6)
-    assert float(info.extra.mean_q) == pytest.approx(2.5)
+    assert float(info.extra.metrics["mean_q"]) == pytest.approx(2.5)
     # Huber's derivative is the error clipped to [-1, 1]; each sample is a quarter of the mean.
     gradient = np.zeros((2, 3))
     gradient[[0, 0, 1, 1], [0, 1, 0, 2]] = np.array([-1, 1, 0.7, -0.5]) * weight / 4
-    norm = float(info.extra.gradient_norm)
+    norm = float(info.extra.metrics["gradient_norm"])
     assert norm == pytest.approx(np.linalg.norm(gradient), rel=1e-5)
     expected = tf.Variable(Q)
     RMSprop(**OPTIMIZER).apply_gradients([(tf.constant(gradient, tf.float32), expected)])

@@ -68,8 +68,9 @@ class FixedReplay:
         return tf.nest.map_structure(lambda values: tf.gather(values, rows), self._transitions)
 
 
-def learner(agent: DeepQAgent, replay: FixedReplay | None = None, **changes: Any) -> Learner:
-    return Learner(agent, replay or FixedReplay(), **{**COUNTS, **changes})
+def learner(agent: DeepQAgent, replay: Any = None, **changes: Any) -> Learner:
+    fixed: Any = replay or FixedReplay()
+    return Learner(agent, fixed, **{**COUNTS, **changes})
 
 
 @pytest.mark.parametrize(
@@ -112,10 +113,11 @@ def test_train_steps_in_groups_are_single_ones_on_fresh_batches(
         np.testing.assert_allclose(weights(agent), weights(oracle), rtol=1e-5)
         np.testing.assert_allclose(target(agent), target(oracle), rtol=1e-5)
         # What is told is the mean over the steps; the norm is that of each group's last one.
-        norms = [info.extra.gradient_norm for info in infos[group - 1 :: group]]
+        values = [info.extra.metrics["mean_q"] for info in infos]
+        norms = [info.extra.metrics["gradient_norm"] for info in infos[group - 1 :: group]]
         assert {name: float(value) for name, value in metrics.items()} == {
             "loss": pytest.approx(np.mean([info.loss for info in infos]), rel=1e-5),
-            "mean_q": pytest.approx(np.mean([info.extra.mean_q for info in infos]), rel=1e-5),
+            "mean_q": pytest.approx(np.mean(values), rel=1e-5),
             "gradient_norm": pytest.approx(np.mean(norms), rel=1e-5),
         }
     assert int(agent.train_step_counter) == len(priorities) == 16

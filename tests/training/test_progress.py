@@ -28,7 +28,8 @@ class Run:
 
     def meter(self) -> ProgressMeter:
         metrics: Any = self
-        return ProgressMeter(metrics, lambda: {"train_steps": 25, "epsilon": 0.5})
+        names = ("loss", "mean_q", "gradient_norm")
+        return ProgressMeter(metrics, names, lambda: {"train_steps": 25, "epsilon": 0.5})
 
 
 @pytest.fixture
