@@ -36,7 +36,7 @@ def main() -> int:
     bindings = list(FLAGS.gin_bindings)
     # The same command always means the same run: started again, it goes on.
     name = "-".join(Path(file).stem for file in FLAGS.gin_file)
-    if FLAGS.game:
+    if FLAGS.game is not None:
         if any(each.split("=")[0].strip() == "create_environment.game" for each in bindings):
             raise UserError(
                 "--game and a binding of create_environment.game are two answers to one question: "

@@ -157,6 +157,7 @@ WRONG = [
     ("Agent_.network = [{1: @s/netwrk_}]", "reference '@netwrk_'; did you mean network_?"),
     ("twin.size = 3", "1: Ambiguous selector 'twin', matches ["),
     ("build.q_network = 1", "; it is create_agent.q_network now."),
+    ("build.replay_buffer = 1", "; it is ReplayLearning.replay_buffer now."),
     (
         "network_.x = 1",
         "1: Configurable 'network_' doesn't have a parameter named 'x'; did you mean network_.",

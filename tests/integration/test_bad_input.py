@@ -91,6 +91,8 @@ FLAGS = {
     f"--seed={'9' * 5000}": "--seed=999",
     "--sead=7": "--sead|sead",
     "--noignore_memory=1": "does not take an argument",
+    "--game=": "There is no Atari game ''",
+    "--game=Braekout": "There is no Atari game 'Braekout': did you mean Breakout",
     "--run_dir=/dev/null/run": r"/dev/null/run cannot be written \(Not a directory",
     f"--run_dir={'x' * 300}": r"cannot be written \(File name too long",
     "--run_dir=a\0b": "cannot be written .*null byte",
@@ -160,6 +162,14 @@ def test_a_wrong_binding_is_refused(tmp_path, binding):
 def test_a_wrong_flag_is_refused(tmp_path, flag):
     with contextlib.chdir(tmp_path):
         must_be_refused(train_here(*flags("fast", Path("run"), flag)), FLAGS[flag])
+    assert not any(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("equals", ["=", " = "])
+def test_a_game_is_named_once(tmp_path, equals):
+    binding = f"--gin_bindings=create_environment.game{equals}'Pong'"
+    ended = train_here(*flags("fast", tmp_path / "run", "--game=Pong", binding))
+    must_be_refused(ended, "--game and a binding of create_environment.game are two answers")
     assert not any(tmp_path.iterdir())
 
 
@@ -247,3 +257,15 @@ def test_the_run_directory_is_named_after_the_command(tmp_path, monkeypatch):
         ("runs/pong", None, True),
         (f"{tmp_path}/runs/mine", None, False),
     ]
+
+
+def test_another_game_trains_by_the_same_file_in_a_directory_of_its_own(monkeypatch):
+    trained = []
+
+    def train(run_dir: Path, seed: int | None, *, ignore_memory: bool) -> int:
+        trained.append((str(run_dir), config.value("create_environment.game")))
+        return 0
+
+    monkeypatch.setattr(experiment, "train", train)
+    assert train_here("--game=Pong").code == train_here("--game=Pong", "--seed=3").code == 0
+    assert trained == [("runs/breakout-Pong", "Pong"), ("runs/breakout-Pong-seed3", "Pong")]

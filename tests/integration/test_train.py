@@ -83,6 +83,8 @@ def test_smoke_leaves_a_summary(smoke):
     assert 1000 <= summary["env_steps"] < 1000 + 2 * 64
     assert summary["train_steps"] >= 50
     assert summary["env_steps_per_second"] > 0
+    assert summary["episodes"] > 0
+    assert summary["average_return"] is not None
     digest = hashlib.sha256()
     for values in saved_network(smoke.run).values():
         digest.update(values.astype("<f4").tobytes())
