@@ -53,6 +53,8 @@ def load_network(checkpoint_dir: str | os.PathLike[str]) -> SavedNetwork:
             one that the configuration describes.
     """
     run = RunDirectory.of_checkpoints(checkpoint_dir)
+    # Its config may name what is no more.
+    checkpoint_files.refuse_other_formats(checkpoints_of(checkpoint_dir))
     config.parse([str(run.config_gin)], includes=False)
     with config.building():
         environment = create_environment(0, "evaluation", num_environments=1)

@@ -272,7 +272,7 @@ def _segments_of(path: Path) -> list[str] | None:
     """The segments that a checkpoint needs; None if that cannot be read."""
     try:
         return checkpoint_files.open_checkpoint(path).segments
-    except DamagedCheckpoint:
+    except (DamagedCheckpoint, UserError):  # Another version's may need any of them.
         return None
 
 

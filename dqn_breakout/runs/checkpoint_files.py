@@ -211,10 +211,29 @@ def existing(folder: Path) -> list[Path]:
     Raises:
         UserError: There is none.
     """
-    found = [folder] if (folder / _MANIFEST).exists() else checkpoints(folder)
+    found = _existing(folder)
     if not found:
         raise UserError(f"There is no checkpoint in {folder}: train first, or give another folder.")
     return found
+
+
+def _existing(folder: Path) -> list[Path]:
+    return [folder] if (folder / _MANIFEST).exists() else checkpoints(folder)
+
+
+def refuse_other_formats(folder: Path) -> None:
+    """Looks at the newest manifest that can be read: a config of its time would mislead.
+
+    Args:
+        folder: Where checkpoints lie, or one checkpoint itself; there may be none.
+
+    Raises:
+        UserError: Another version of this project wrote it.
+    """
+    for path in _existing(folder):
+        with contextlib.suppress(DamagedCheckpoint):
+            open_checkpoint(path)
+            return
 
 
 def open_checkpoint(path: Path) -> Checkpoint:
@@ -227,20 +246,22 @@ def open_checkpoint(path: Path) -> Checkpoint:
     manifest_path = path / _MANIFEST
     try:
         manifest = json.loads(manifest_path.read_bytes())
-        sound = manifest.keys() == _KEYS and manifest[_CHECKSUM] == _manifest_checksum(manifest)
     except OSError as error:
         raise DamagedCheckpoint(f"{manifest_path} cannot be read: {error.strerror}") from error
-    except (ValueError, AttributeError) as error:
+    except (ValueError, RecursionError) as error:
         raise DamagedCheckpoint(f"{manifest_path} is damaged") from error
-    if not sound:
-        raise DamagedCheckpoint(f"{manifest_path} is damaged")
-    if manifest["format"] != FORMAT:
+    # What another version wrote may have other keys and another checksum.
+    found = manifest.get("format") if isinstance(manifest, dict) else None
+    if isinstance(found, int) and found != FORMAT:
         raise UserError(
-            f"The checkpoint {path} is of an earlier version of this project (format "
-            f"{manifest['format']}, not {FORMAT}); it is neither damaged nor "
-            "deleted. Go on with the version that began it (run.json names its revision), or start "
-            "anew in another --run_dir."
+            f"The checkpoint {path} is of another version of this project (format {found}, not "
+            f"{FORMAT}); it is neither damaged nor deleted. Go on with the version that began it "
+            "(run.json names its revision), or start anew in another --run_dir."
         )
+    if found != FORMAT or manifest.keys() != _KEYS:
+        raise DamagedCheckpoint(f"{manifest_path} is damaged")
+    if manifest[_CHECKSUM] != _manifest_checksum(manifest):
+        raise DamagedCheckpoint(f"{manifest_path} is damaged")
     return Checkpoint(path, manifest)
 
 

@@ -193,6 +193,15 @@ def test_a_damaged_record_is_refused_and_kept(run, content):
     assert run.run_json.read_bytes() == content
 
 
+def test_a_run_of_another_version_is_told_before_its_seed_and_its_config(run):
+    start(run, 7)
+    checkpoint = run.checkpoints / "000000001000"
+    checkpoint.mkdir(parents=True)
+    (checkpoint / "manifest.json").write_text('{"format": 1}')
+    with pytest.raises(UserError, match="is of another version of this project"):
+        record.settle_seed(run, 8)
+
+
 @pytest.mark.parametrize("missing", ["run.json", "config.gin"])
 def test_checkpoints_without_a_record_or_a_config_are_refused(run, missing):
     start(run)
