@@ -38,8 +38,6 @@ _STEPS = re.compile(r"[0-9]+")
 # Videos keep their ending, which says how they are written.
 _HALF_WRITTEN = re.compile(r"\..+\.\d+\.tmp(\.(mp4|gif))?")
 _REPLACED = re.compile(r"\.(\d+)\.replaced")
-# Where nobody says what to expect, a file may not be larger.
-_MOST_BYTES = 2**30
 # What NumPy raises on bytes that are no arrays.
 _NO_ARRAYS = (ValueError, TypeError, LookupError, EOFError, MemoryError, zipfile.BadZipFile)
 Arrays = Mapping[str, np.ndarray]
@@ -71,8 +69,8 @@ class Checkpoint:
         """File names of the replay segments that this checkpoint needs, oldest first."""
         return list(self.manifest["segments"])
 
-    def arrays(self, group: str, limit_bytes: int = _MOST_BYTES) -> dict[str, np.ndarray]:
-        """The arrays of one group, which may take so many bytes, headers included.
+    def arrays(self, group: str, limit_bytes: int | None = None) -> dict[str, np.ndarray]:
+        """The arrays of one group, which may take so many bytes, headers included; None for any.
 
         Raises:
             DamagedCheckpoint: The file is not the one that was written, or is larger.
@@ -266,14 +264,14 @@ def open_checkpoint(path: Path) -> Checkpoint:
 
 
 def newest_arrays(
-    folder: Path, group: str, limit_bytes: int = _MOST_BYTES
+    folder: Path, group: str, limit_bytes: int | None = None
 ) -> tuple[Checkpoint, dict[str, np.ndarray], list[str]]:
     """One group of the newest sound checkpoint, while another process may write and remove some.
 
     Args:
         folder: Where checkpoints lie, or one checkpoint itself.
         group: The group's name.
-        limit_bytes: Bytes that its arrays may take, headers included.
+        limit_bytes: Bytes that its arrays may take, headers included; None for any.
 
     Returns:
         The checkpoint, its arrays, and what was wrong with newer ones, a sentence each.
@@ -328,7 +326,7 @@ def _manifest_checksum(manifest: Mapping[str, Any]) -> str:
 
 @contextlib.contextmanager
 def _verified(
-    path: Path, fingerprint: Mapping[str, Any] | None, limit: int = _MOST_BYTES
+    path: Path, fingerprint: Mapping[str, Any] | None, limit_bytes: int | None = None
 ) -> Iterator[IO[bytes]]:
     """The file, open at its start, after its size and then its checksum were compared."""
     if fingerprint is None:
@@ -338,8 +336,8 @@ def _verified(
             size, expected = os.fstat(file.fileno()).st_size, fingerprint["bytes"]
             if size != expected:
                 raise DamagedCheckpoint(f"{path} has {size} bytes and should have {expected}")
-            if size > limit:
-                raise DamagedCheckpoint(f"{path} has {size:,} bytes, of at most {limit:,}")
+            if limit_bytes is not None and size > limit_bytes:
+                raise DamagedCheckpoint(f"{path} has {size:,} bytes, of at most {limit_bytes:,}")
             if hashlib.file_digest(file, "sha256").hexdigest() != fingerprint["sha256"]:
                 raise DamagedCheckpoint(f"{path} was changed: its checksum does not match")
             file.seek(0)

@@ -12,6 +12,7 @@ import shutil
 import subprocess
 import sys
 import tracemalloc
+import types
 import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -356,6 +357,20 @@ def test_arrays_larger_than_their_reader_allows_are_not_even_compared(folders, m
     with pytest.raises(DamagedCheckpoint) as caught:
         written.arrays("network", size - 1)
     assert str(caught.value) == f"{path} has {size} bytes, of at most {size - 1}"
+
+
+def test_what_a_run_wrote_itself_may_have_any_size(folders, monkeypatch):
+    written = folders.write()
+    size = 2**40
+    for fingerprint in (
+        *written.manifest["files"].values(),
+        *written.manifest["segments"].values(),
+    ):
+        fingerprint["bytes"] = size
+    monkeypatch.setattr(os, "fstat", lambda file: types.SimpleNamespace(st_size=size))
+    written.verify(folders.replay)
+    assert_same(written.arrays("network"), NETWORK)
+    assert_same(written.segment(folders.replay, SEGMENT), ROWS)
 
 
 def test_objects_are_not_written_either(folders):
