@@ -19,6 +19,7 @@ import json
 import os
 import re
 import shutil
+import tokenize
 import zipfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -27,6 +28,7 @@ from typing import IO, Any
 import lz4.frame
 import numpy as np
 
+from dqn_breakout import errors
 from dqn_breakout.errors import UserError
 from dqn_breakout.runs import files
 
@@ -34,12 +36,16 @@ FORMAT = 2
 _MANIFEST = "manifest.json"
 _CHECKSUM = "sha256"  # The manifest's own.
 _KEYS = {"format", "counters", "files", "segments", _CHECKSUM}
+_COUNTS = (("env_steps",), ("train_steps", 0))  # Counters, with what a missing one stands for.
 _STEPS = re.compile(r"[0-9]+")
 # Videos keep their ending, which says how they are written.
 _HALF_WRITTEN = re.compile(r"\..+\.\d+\.tmp(\.(mp4|gif))?")
 _REPLACED = re.compile(r"\.(\d+)\.replaced")
 # What NumPy raises on bytes that are no arrays.
-_NO_ARRAYS = (ValueError, TypeError, LookupError, EOFError, MemoryError, zipfile.BadZipFile)
+_NO_ARRAYS = (
+    *(ValueError, TypeError, LookupError, ArithmeticError, EOFError, MemoryError, RuntimeError),
+    *(SyntaxError, tokenize.TokenError, zipfile.BadZipFile),
+)
 Arrays = Mapping[str, np.ndarray]
 
 
@@ -244,23 +250,36 @@ def open_checkpoint(path: Path) -> Checkpoint:
     manifest_path = path / _MANIFEST
     try:
         manifest = json.loads(manifest_path.read_bytes())
+        found = manifest.get("format") if isinstance(manifest, dict) else None
+        sound = found == FORMAT and _is_sound(manifest)
     except OSError as error:
         raise DamagedCheckpoint(f"{manifest_path} cannot be read: {error.strerror}") from error
     except (ValueError, RecursionError) as error:
         raise DamagedCheckpoint(f"{manifest_path} is damaged") from error
     # What another version wrote may have other keys and another checksum.
-    found = manifest.get("format") if isinstance(manifest, dict) else None
     if isinstance(found, int) and found != FORMAT:
         raise UserError(
             f"The checkpoint {path} is of another version of this project (format {found}, not "
             f"{FORMAT}); it is neither damaged nor deleted. Go on with the version that began it "
             "(run.json names its revision), or start anew in another --run_dir."
         )
-    if found != FORMAT or manifest.keys() != _KEYS:
-        raise DamagedCheckpoint(f"{manifest_path} is damaged")
-    if manifest[_CHECKSUM] != _manifest_checksum(manifest):
+    if not sound:
         raise DamagedCheckpoint(f"{manifest_path} is damaged")
     return Checkpoint(path, manifest)
+
+
+def _is_sound(manifest: dict[str, Any]) -> bool:
+    """Whether a manifest is what was written; a stranger's checksum fits whatever its types are."""
+    if manifest.keys() != _KEYS or manifest[_CHECKSUM] != _manifest_checksum(manifest):
+        return False
+    counters, *kinds = (manifest[key] for key in ("counters", "files", "segments"))
+    if not all(isinstance(each, dict) for each in (counters, *kinds)):
+        return False
+    fingerprints = [each for kind in kinds for each in kind.values()]
+    return all(type(counters.get(*each)) is int for each in _COUNTS) and all(
+        isinstance(each, dict) and type(each.get("bytes")) is int and "sha256" in each
+        for each in fingerprints
+    )
 
 
 def newest_arrays(
@@ -308,11 +327,15 @@ def _read_arrays(path: Path, file: IO[bytes]) -> dict[str, np.ndarray]:
     file.seek(0)
     try:
         with np.load(file, allow_pickle=False) as arrays:
-            if sum(member.file_size for member in arrays.zip.infolist()) > size:
+            members = arrays.zip.infolist()
+            if any(member.compress_type != zipfile.ZIP_STORED for member in members):
+                raise ValueError("the arrays in it are compressed")
+            if sum(member.file_size for member in members) > size:
                 raise ValueError("the arrays in it are larger than the file")
             return dict(arrays)
     except _NO_ARRAYS as error:
-        raise DamagedCheckpoint(f"{path} is not a file of arrays: {error}") from error
+        said = errors.shortened(errors.first_line(error))
+        raise DamagedCheckpoint(f"{path} is not a file of arrays: {said}") from error
 
 
 def _fingerprint(content: bytes) -> dict[str, Any]:
