@@ -62,13 +62,17 @@ def quiet_start() -> Iterator[None]:
     TF_CPP_MIN_LOG_LEVEL is read (tensorflow issue 100442, open). At level 0 nothing is held back. A
     process that dies in the import (no AVX) shows where; at level 0, what it wrote too.
     """
-    if os.environ.get("TF_CPP_MIN_LOG_LEVEL", "0") == "0" or sys.stderr is None:
+    held = None
+    if os.environ.get("TF_CPP_MIN_LOG_LEVEL", "0") != "0" and sys.stderr is not None:
+        with contextlib.suppress(OSError):  # No folder for it can be written: nothing is hidden.
+            held = tempfile.TemporaryFile()  # noqa: SIM115
+    if held is None:
         yield
         return
     sys.stderr.flush()
     stderr = os.dup(2)
     traced_already = faulthandler.is_enabled()
-    with tempfile.TemporaryFile() as held:
+    with held:
         os.dup2(held.fileno(), 2)
         if not traced_already:
             faulthandler.enable(stderr)

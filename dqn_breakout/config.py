@@ -210,8 +210,8 @@ def _own_names() -> list[str]:
     names = []
     for selector, each in _REGISTRY.items():
         if selector.startswith("dqn_breakout."):
-            parameters = inspect.signature(each.wrapped).parameters
-            names += [each.name, *(f"{each.name}.{parameter}" for parameter in parameters)]
+            parameters = inspect.signature(each.wrapped).parameters.keys() - (each.denylist or ())
+            names += [each.name, *(f"{each.name}.{parameter}" for parameter in sorted(parameters))]
     return names
 
 

@@ -18,6 +18,7 @@ import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 from dqn_breakout import command_line
 from dqn_breakout.errors import UserError
@@ -66,7 +67,7 @@ def examine(
 
         from dqn_breakout import config, experiment, machine  # noqa: F401  (what configs may name)
         from dqn_breakout.environments.builder import create_environment
-        from dqn_breakout.replay import replay_buffer, stored_observations
+        from dqn_breakout.replay import replay_buffer
     except (AttributeError, ImportError, OSError) as error:
         yield Finding(f"TensorFlow, TF-Agents and this project do not load: {error}", _INSTALL)
         return
@@ -80,23 +81,49 @@ def examine(
         config.parse(gin_files, gin_bindings)
         with config.building():
             environment = create_environment(0, "doctor", num_environments=1)
+        config.value("build.learning")
+        spec, observation = environment.pyenv.spec, environment.observation_spec()
+        environment.close()
+        replay = _replay(observation, spec.stacked)
     except UserError as error:
         yield Finding(f"Config {' '.join([*gin_files, *gin_bindings])}", error.message)
         return
-    spec, observation = environment.pyenv.spec, environment.observation_spec()
-    environment.close()
     yield Finding(f"{spec.name} starts, with {len(spec.action_names)} actions")
-    capacity = config.value("create_replay_buffer.capacity_transitions")
-    stacks, whole = stored_observations.StackedFrames, stored_observations.WholeObservations
-    row = (stacks if spec.stacked else whole)(observation).row_spec
+    if replay is None:
+        return
+    capacity, row_bytes = replay
     yield check_memory(
         capacity,
-        replay_buffer.row_bytes(row, config.value("create_replay_buffer.frame_table")),
+        row_bytes,
         replay_buffer.OTHER_MEMORY_BYTES,
         machine.memory_bytes(),
         int(psutil.virtual_memory().available),
     )
     yield check_disk(there, capacity, shutil.disk_usage(there).free)
+
+
+def _replay(observation: Any, stacked: bool) -> tuple[int, int] | None:
+    """Transitions that the config keeps in replay and bytes of each; None where it has no replay.
+
+    Raises:
+        UserError: It does not say how many, or where they lie.
+    """
+    from dqn_breakout import config, configurable
+    from dqn_breakout.replay import frame_table, replay_buffer, stored_observations
+
+    names = [f"create_replay_buffer.{each}" for each in ("capacity_transitions", "frame_table")]
+    if all(config.value(name, None) is None for name in names):
+        return None
+    capacity, table = map(config.value, names)
+    configurable.check(names[0], capacity, configurable.PositiveInt)
+    configurable.require(
+        isinstance(table, type) and issubclass(table, frame_table.FrameTable),
+        names[1],
+        "must be @plain_frames or @compressed_frames, without quotes or brackets.",
+    )
+    stacks, whole = stored_observations.StackedFrames, stored_observations.WholeObservations
+    row = (stacks if stacked else whole)(observation).row_spec
+    return capacity, replay_buffer.row_bytes(row, table)
 
 
 def check_run_directory(run_dir: Path, there: Path) -> Finding:

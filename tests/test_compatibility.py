@@ -1,11 +1,13 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import importlib.util
 import os
 import signal
 import subprocess
 import sys
+import tempfile
 import types
 from pathlib import Path
 from typing import Any
@@ -110,6 +112,19 @@ def test_a_quiet_start_drops_notes_and_keeps_the_rest(
             raise ImportError
     os.write(2, b"I0000 after\n")
     assert capfd.readouterr().err == shown
+
+
+def test_without_a_temporary_folder_nothing_is_held_back(
+    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse() -> None:
+        raise FileNotFoundError(errno.ENOENT, "No usable temporary directory found")
+
+    monkeypatch.setenv("TF_CPP_MIN_LOG_LEVEL", "2")
+    monkeypatch.setattr(tempfile, "TemporaryFile", refuse)
+    with compatibility.quiet_start():
+        os.write(2, WRITTEN.encode())
+    assert capfd.readouterr().err == WRITTEN
 
 
 def test_a_process_that_dies_in_a_quiet_start_says_where() -> None:

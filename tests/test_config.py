@@ -162,7 +162,10 @@ WRONG = [
         "network_.x = 1",
         "1: Configurable 'network_' doesn't have a parameter named 'x'; did you mean network_.",
     ),
-    ("Agent_.train_step = 1", "1: Configurable 'Agent_' has denylisted kwarg 'train_step'"),
+    (
+        "Agent_.train_step = 1",
+        "1: Configurable 'Agent_' has denylisted kwarg 'train_step'; did you mean Agent_.gain?",
+    ),
     (
         "x/Foreign_.glow = 0.5",
         "Foreign_.glow is TF-Agents' own, and this project sets it up itself",

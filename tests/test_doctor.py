@@ -36,13 +36,35 @@ def test_a_sound_machine_passes(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_wrong_config_fails_with_its_sentence() -> None:
-    result = run_doctor("--gin_bindings=create_environment.game = 'Breakotu'")
+@pytest.mark.parametrize(
+    ("flag", "told"),
+    [
+        ("--gin_bindings=create_environment.game = 'Breakotu'", "did you mean Breakout"),
+        ("--gin_file=atari.gin", "no value for build.learning; give a whole file"),
+        (
+            "--gin_bindings=create_replay_buffer.capacity_transitions = 'x'",
+            "create_replay_buffer.capacity_transitions must be a whole number of 1 or more",
+        ),
+        (
+            "--gin_bindings=create_replay_buffer.frame_table = 'x'",
+            "create_replay_buffer.frame_table must be @plain_frames or @compressed_frames",
+        ),
+    ],
+)
+def test_a_wrong_config_fails_with_its_sentence(flag: str, told: str) -> None:
+    result = run_doctor(flag)
     assert result.returncode == 1
-    assert "did you mean Breakout" in result.stdout
+    assert told in result.stdout
     assert "Traceback" not in result.stdout + result.stderr
     assert result.stdout.count("FAIL") == 1
     assert result.stdout.endswith("1 of these lines must be mended.\n")
+
+
+def test_a_config_without_replay_gets_no_line_of_its_memory(tmp_path: Path) -> None:
+    (tmp_path / "own.gin").write_text("include 'atari.gin'\nbuild.learning = @create_agent\n")
+    result = run_doctor(f"--gin_file={tmp_path / 'own.gin'}")
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert result.stdout.splitlines()[-2].startswith("ok    Breakout starts")
 
 
 def test_a_bare_python_gets_lines_and_no_trace() -> None:

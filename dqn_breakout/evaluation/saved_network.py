@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from dqn_breakout import config
+from dqn_breakout import config, errors
 from dqn_breakout.environments.builder import create_environment
 from dqn_breakout.errors import UserError
 from dqn_breakout.evaluation.request import checkpoints_of
@@ -49,31 +49,41 @@ def load_network(checkpoint_dir: str | os.PathLike[str]) -> SavedNetwork:
         checkpoint_dir: A run directory, its checkpoints folder, or one checkpoint.
 
     Raises:
-        UserError: There is no run or no sound checkpoint, or the checkpoint's network is not the
-            one that the configuration describes.
+        UserError: There is no run or no sound checkpoint, it is of another version, or its network
+            is not the one that the configuration describes or has weights that are no numbers.
     """
     run = RunDirectory.of_checkpoints(checkpoint_dir)
+    # Its config may name what is no more.
+    checkpoint_files.refuse_other_formats(checkpoints_of(checkpoint_dir))
     config.parse([str(run.config_gin)], includes=False)
     with config.building():
         environment = create_environment(0, "evaluation", num_environments=1)
         specs = environment.time_step_spec(), environment.action_spec()
         environment.close()
         agent = config.value("build.agent")(*specs, lambda: tf.constant(0, tf.int64), 0)
-    checkpoint, arrays, damage = checkpoint_files.newest_arrays(
-        checkpoints_of(checkpoint_dir), "network"
-    )
     variables = agent.network_variables()
-    here = _kinds({name: variable.numpy() for name, variable in variables.items()})
+    values = {name: variable.numpy() for name, variable in variables.items()}
+    limit_bytes = checkpoint_files.limit_bytes(sum(value.nbytes for value in values.values()))
+    checkpoint, arrays, damage = checkpoint_files.newest_arrays(
+        checkpoints_of(checkpoint_dir), "network", limit_bytes
+    )
+    here = _kinds(values)
     there = _kinds(arrays)
     for name in sorted(here.keys() | there.keys()):
         saved, needed = there.get(name, "missing"), here.get(name, "missing")
         if saved != needed:
             spec = environment.pyenv.spec
             raise UserError(
-                f"The checkpoint {checkpoint.path} holds another network: its variable {name} is "
+                f"The checkpoint {checkpoint.path} holds another network: its variable "
+                f"{errors.shortened(errors.printable(name))} is "
                 f"{saved}, and {needed} by {run.config_gin} with {spec.name}'s "
                 f"{len(spec.action_names)} actions. Put back the config.gin that belongs to it."
             )
+    if not all(np.isfinite(array).all() for array in arrays.values()):
+        raise UserError(
+            f"The checkpoint {checkpoint.path} holds weights that are not finite numbers, so no "
+            "game can be played by them. Give another checkpoint."
+        )
     for name, variable in variables.items():
         variable.assign(arrays[name])
     counters = checkpoint.counters

@@ -13,20 +13,17 @@ from typing import Any
 
 import pandas as pd
 
+from dqn_breakout import command_line
 from dqn_breakout.errors import UserError
 from dqn_breakout.reporting import comparison, figures, published_curves
 from dqn_breakout.reporting.run_records import read_run
 from dqn_breakout.runs.files import write_atomically
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs the command with these words, or those of this process; returns its exit code."""
-    try:
-        _draw(_parser().parse_args(arguments))
-    except UserError as error:
-        print(error.message, file=sys.stderr)
-        return UserError.EXIT_CODE
-    return 0
+@command_line.told
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Runs the command with these words, or those of this process."""
+    _draw(_parser().parse_args(arguments))
 
 
 def _draw(options: argparse.Namespace) -> None:

@@ -15,24 +15,21 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from dqn_breakout.errors import UserError, printable
+from dqn_breakout import command_line
+from dqn_breakout.errors import printable
 from dqn_breakout.reporting.run_records import RunRecord, read_run, thinned
 
 _MOST_ROWS = 12
 _IN_NO_TABLE = ["train_steps", "replay_transitions", "wall_seconds", "checkpoint_seconds"]
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs the command with these words, or those of this process; returns its exit code."""
+@command_line.told
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Runs the command with these words, or those of this process."""
     command = "python -m dqn_breakout.reporting.summary"
     parser = argparse.ArgumentParser(command, description="Tell how a training run stands.")
     parser.add_argument("run_dir", metavar="RUN_DIR", type=Path, help="a run directory")
-    try:
-        print(summarise(parser.parse_args(arguments).run_dir), end="")
-    except UserError as error:
-        print(error.message, file=sys.stderr)
-        return UserError.EXIT_CODE
-    return 0
+    print(summarise(parser.parse_args(arguments).run_dir), end="")
 
 
 def summarise(run_dir: Path) -> str:

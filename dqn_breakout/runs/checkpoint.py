@@ -6,6 +6,7 @@ Which parts there are is the caller's business; how they become files is `checkp
 from __future__ import annotations
 
 import dataclasses
+import math
 import re
 import shutil
 from collections.abc import Mapping
@@ -21,8 +22,8 @@ from dqn_breakout.runs.checkpoint_files import Checkpoint, DamagedCheckpoint
 from dqn_breakout.runs.directory import RunDirectory
 from dqn_breakout.runs.stateful import Rows, Stateful, difference
 
-# About 29 MB of frames, held twice while they are written or read.
-_SEGMENT_TRANSITIONS = 4_096
+# Of a replay segment, which is held twice while it is written or read.
+_SEGMENT_BYTES = 29_000_000
 _SEGMENT_NAME = re.compile(r"rows-(\d{12})-(\d{12})\.npz\.lz4")
 _NETWORK = "network"  # The part whose weights must be finite numbers.
 _ROWS = "replay_rows"  # The counter of the rows that the replay had added.
@@ -261,7 +262,9 @@ class RunCheckpointer:
 
 
 def _rows_per_segment(rows: Rows) -> int:
-    return max(1, _SEGMENT_TRANSITIONS // rows.num_environments)
+    specs = rows.row_specs().values()
+    row_bytes = sum(math.prod(shape) * dtype.itemsize for shape, dtype in specs)
+    return max(1, _SEGMENT_BYTES // (row_bytes * rows.num_environments))
 
 
 def _oldest_row(rows: Rows) -> int:
@@ -272,7 +275,7 @@ def _segments_of(path: Path) -> list[str] | None:
     """The segments that a checkpoint needs; None if that cannot be read."""
     try:
         return checkpoint_files.open_checkpoint(path).segments
-    except DamagedCheckpoint:
+    except (DamagedCheckpoint, UserError):  # Another version's may need any of them.
         return None
 
 

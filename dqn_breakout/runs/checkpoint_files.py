@@ -19,6 +19,7 @@ import json
 import os
 import re
 import shutil
+import tokenize
 import zipfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -27,6 +28,7 @@ from typing import IO, Any
 import lz4.frame
 import numpy as np
 
+from dqn_breakout import errors
 from dqn_breakout.errors import UserError
 from dqn_breakout.runs import files
 
@@ -34,14 +36,16 @@ FORMAT = 2
 _MANIFEST = "manifest.json"
 _CHECKSUM = "sha256"  # The manifest's own.
 _KEYS = {"format", "counters", "files", "segments", _CHECKSUM}
+_COUNTS = (("env_steps",), ("train_steps", 0))  # Counters, with what a missing one stands for.
 _STEPS = re.compile(r"[0-9]+")
 # Videos keep their ending, which says how they are written.
 _HALF_WRITTEN = re.compile(r"\..+\.\d+\.tmp(\.(mp4|gif))?")
 _REPLACED = re.compile(r"\.(\d+)\.replaced")
-# Where nobody says what to expect, a file may not be larger.
-_MOST_BYTES = 2**30
 # What NumPy raises on bytes that are no arrays.
-_NO_ARRAYS = (ValueError, TypeError, LookupError, EOFError, MemoryError, zipfile.BadZipFile)
+_NO_ARRAYS = (
+    *(ValueError, TypeError, LookupError, ArithmeticError, EOFError, MemoryError, RuntimeError),
+    *(SyntaxError, tokenize.TokenError, zipfile.BadZipFile),
+)
 Arrays = Mapping[str, np.ndarray]
 
 
@@ -71,8 +75,8 @@ class Checkpoint:
         """File names of the replay segments that this checkpoint needs, oldest first."""
         return list(self.manifest["segments"])
 
-    def arrays(self, group: str, limit_bytes: int = _MOST_BYTES) -> dict[str, np.ndarray]:
-        """The arrays of one group, which may take so many bytes, headers included.
+    def arrays(self, group: str, limit_bytes: int | None = None) -> dict[str, np.ndarray]:
+        """The arrays of one group, which may take so many bytes, headers included; None for any.
 
         Raises:
             DamagedCheckpoint: The file is not the one that was written, or is larger.
@@ -211,10 +215,29 @@ def existing(folder: Path) -> list[Path]:
     Raises:
         UserError: There is none.
     """
-    found = [folder] if (folder / _MANIFEST).exists() else checkpoints(folder)
+    found = _existing(folder)
     if not found:
         raise UserError(f"There is no checkpoint in {folder}: train first, or give another folder.")
     return found
+
+
+def _existing(folder: Path) -> list[Path]:
+    return [folder] if (folder / _MANIFEST).exists() else checkpoints(folder)
+
+
+def refuse_other_formats(folder: Path) -> None:
+    """Looks at the newest manifest that can be read: a config of its time would mislead.
+
+    Args:
+        folder: Where checkpoints lie, or one checkpoint itself; there may be none.
+
+    Raises:
+        UserError: Another version of this project wrote it.
+    """
+    for path in _existing(folder):
+        with contextlib.suppress(DamagedCheckpoint):
+            open_checkpoint(path)
+            return
 
 
 def open_checkpoint(path: Path) -> Checkpoint:
@@ -227,32 +250,47 @@ def open_checkpoint(path: Path) -> Checkpoint:
     manifest_path = path / _MANIFEST
     try:
         manifest = json.loads(manifest_path.read_bytes())
-        sound = manifest.keys() == _KEYS and manifest[_CHECKSUM] == _manifest_checksum(manifest)
+        found = manifest.get("format") if isinstance(manifest, dict) else None
+        sound = found == FORMAT and _is_sound(manifest)
     except OSError as error:
         raise DamagedCheckpoint(f"{manifest_path} cannot be read: {error.strerror}") from error
-    except (ValueError, AttributeError) as error:
+    except (ValueError, RecursionError) as error:
         raise DamagedCheckpoint(f"{manifest_path} is damaged") from error
+    # What another version wrote may have other keys and another checksum.
+    if isinstance(found, int) and found != FORMAT:
+        raise UserError(
+            f"The checkpoint {path} is of another version of this project (format {found}, not "
+            f"{FORMAT}); it is neither damaged nor deleted. Go on with the version that began it "
+            "(run.json names its revision), or start anew in another --run_dir."
+        )
     if not sound:
         raise DamagedCheckpoint(f"{manifest_path} is damaged")
-    if manifest["format"] != FORMAT:
-        raise UserError(
-            f"The checkpoint {path} is of an earlier version of this project (format "
-            f"{manifest['format']}, not {FORMAT}); it is neither damaged nor "
-            "deleted. Go on with the version that began it (run.json names its revision), or start "
-            "anew in another --run_dir."
-        )
     return Checkpoint(path, manifest)
 
 
+def _is_sound(manifest: dict[str, Any]) -> bool:
+    """Whether a manifest is what was written; a stranger's checksum fits whatever its types are."""
+    if manifest.keys() != _KEYS or manifest[_CHECKSUM] != _manifest_checksum(manifest):
+        return False
+    counters, *kinds = (manifest[key] for key in ("counters", "files", "segments"))
+    if not all(isinstance(each, dict) for each in (counters, *kinds)):
+        return False
+    fingerprints = [each for kind in kinds for each in kind.values()]
+    return all(type(counters.get(*each)) is int for each in _COUNTS) and all(
+        isinstance(each, dict) and type(each.get("bytes")) is int and "sha256" in each
+        for each in fingerprints
+    )
+
+
 def newest_arrays(
-    folder: Path, group: str, limit_bytes: int = _MOST_BYTES
+    folder: Path, group: str, limit_bytes: int | None = None
 ) -> tuple[Checkpoint, dict[str, np.ndarray], list[str]]:
     """One group of the newest sound checkpoint, while another process may write and remove some.
 
     Args:
         folder: Where checkpoints lie, or one checkpoint itself.
         group: The group's name.
-        limit_bytes: Bytes that its arrays may take, headers included.
+        limit_bytes: Bytes that its arrays may take, headers included; None for any.
 
     Returns:
         The checkpoint, its arrays, and what was wrong with newer ones, a sentence each.
@@ -289,11 +327,15 @@ def _read_arrays(path: Path, file: IO[bytes]) -> dict[str, np.ndarray]:
     file.seek(0)
     try:
         with np.load(file, allow_pickle=False) as arrays:
-            if sum(member.file_size for member in arrays.zip.infolist()) > size:
+            members = arrays.zip.infolist()
+            if any(member.compress_type != zipfile.ZIP_STORED for member in members):
+                raise ValueError("the arrays in it are compressed")
+            if sum(member.file_size for member in members) > size:
                 raise ValueError("the arrays in it are larger than the file")
             return dict(arrays)
     except _NO_ARRAYS as error:
-        raise DamagedCheckpoint(f"{path} is not a file of arrays: {error}") from error
+        said = errors.shortened(errors.first_line(error))
+        raise DamagedCheckpoint(f"{path} is not a file of arrays: {said}") from error
 
 
 def _fingerprint(content: bytes) -> dict[str, Any]:
@@ -307,7 +349,7 @@ def _manifest_checksum(manifest: Mapping[str, Any]) -> str:
 
 @contextlib.contextmanager
 def _verified(
-    path: Path, fingerprint: Mapping[str, Any] | None, limit: int = _MOST_BYTES
+    path: Path, fingerprint: Mapping[str, Any] | None, limit_bytes: int | None = None
 ) -> Iterator[IO[bytes]]:
     """The file, open at its start, after its size and then its checksum were compared."""
     if fingerprint is None:
@@ -317,8 +359,8 @@ def _verified(
             size, expected = os.fstat(file.fileno()).st_size, fingerprint["bytes"]
             if size != expected:
                 raise DamagedCheckpoint(f"{path} has {size} bytes and should have {expected}")
-            if size > limit:
-                raise DamagedCheckpoint(f"{path} has {size:,} bytes, of at most {limit:,}")
+            if limit_bytes is not None and size > limit_bytes:
+                raise DamagedCheckpoint(f"{path} has {size:,} bytes, of at most {limit_bytes:,}")
             if hashlib.file_digest(file, "sha256").hexdigest() != fingerprint["sha256"]:
                 raise DamagedCheckpoint(f"{path} was changed: its checksum does not match")
             file.seek(0)

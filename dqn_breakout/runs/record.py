@@ -98,8 +98,9 @@ def settle_seed(run: RunDirectory, seed: int | None) -> int:
     """The seed to use: the given one, or that of the run that is there, or 1.
 
     Raises:
-        UserError: The run there has another seed, or its record is gone.
+        UserError: The run there is of another version or has another seed, or its record is gone.
     """
+    checkpoint_files.refuse_other_formats(run.checkpoints)
     if not run.run_json.exists():
         _refuse_checkpoints_without(run, run.run_json)
         return DEFAULT_SEED if seed is None else seed

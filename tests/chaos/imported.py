@@ -13,10 +13,10 @@ import gc
 from dqn_breakout import config, experiment  # noqa: F401
 from dqn_breakout.runs import checkpoint
 
-# One or two of them between two checkpoints, and several in the replay buffer.
-_SEGMENT_TRANSITIONS = 32
-assert checkpoint._SEGMENT_TRANSITIONS > _SEGMENT_TRANSITIONS
-checkpoint._SEGMENT_TRANSITIONS = _SEGMENT_TRANSITIONS
+# Of 32 transitions: one or two between two checkpoints, and several in the replay buffer.
+_SEGMENT_BYTES = 32 * (84 * 84 + 100)
+assert checkpoint._SEGMENT_BYTES > _SEGMENT_BYTES
+checkpoint._SEGMENT_BYTES = _SEGMENT_BYTES
 
 from tensorflow.python.eager import context  # noqa: E402
 

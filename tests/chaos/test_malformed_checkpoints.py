@@ -7,7 +7,9 @@ import io
 import json
 import os
 import re
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -54,27 +56,98 @@ def test_a_damaged_file_is_named(network, how, file):
     must_be_refused(network, file)
 
 
-@pytest.mark.parametrize(
-    ("change", "said"),
-    [
-        (lambda values: values[1:], r"another network: .* is float32 \(7, 8, 4, 4\)"),
-        (lambda values: values.astype("f8"), "another network: .* is float64"),
-        (lambda values: np.array([Payload()], object), "is not a file of arrays"),
-    ],
-    ids=["another network's", "another type", "code"],
-)
-def test_arrays_with_a_checksum_that_fits_are_refused(network, change, said):
-    arrays = dict(np.load(network))
-    arrays[min(arrays)] = change(arrays[min(arrays)])
-    content = io.BytesIO()
-    np.savez(content, allow_pickle=True, **arrays)
-    whole = content.getvalue()
-    network.write_bytes(whole)
+def write_forged(network: Path, content: bytes, **changes: Any) -> None:
+    """Writes these bytes as the network's, and a manifest with changes; all checksums fit."""
+    network.write_bytes(content)
     path = network.with_name("manifest.json")
     manifest = json.loads(path.read_text())
-    fingerprint = {"bytes": len(whole), "sha256": hashlib.sha256(whole).hexdigest()}
+    fingerprint = {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
     manifest["files"][network.name] = fingerprint
+    manifest.update(changes)
     del manifest["sha256"]
     manifest["sha256"] = hashlib.sha256(json.dumps(manifest).encode()).hexdigest()
     path.write_text(json.dumps(manifest))
+
+
+def changed(change: Callable[[np.ndarray], np.ndarray]) -> Callable[[bytes], bytes]:
+    """Makes a network's file with another first array."""
+
+    def change_file(content: bytes) -> bytes:
+        arrays = dict(np.load(io.BytesIO(content)))
+        arrays[min(arrays)] = change(arrays[min(arrays)])
+        file = io.BytesIO()
+        np.savez(file, allow_pickle=True, **arrays)
+        return file.getvalue()
+
+    return change_file
+
+
+def patched(place: int, value: int) -> Callable[[bytes], bytes]:
+    """Changes a byte of each entry of the archive's directory, as counted from its signature."""
+
+    def patch(content: bytes) -> bytes:
+        found = bytearray(content)
+        for match in re.finditer(rb"PK\x01\x02", content):
+            found[match.start() + place] = value
+        for match in re.finditer(rb"PK\x03\x04", content):
+            found[match.start() + place - 2] = value
+        return bytes(found)
+
+    return patch
+
+
+def renamed(content: bytes) -> bytes:
+    file = io.BytesIO()
+    np.savez(
+        file, **{f"\x1b[2J{name}": each for name, each in np.load(io.BytesIO(content)).items()}
+    )
+    return file.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("forge", "said"),
+    [
+        (changed(lambda values: values[1:]), r"another network: .* is float32 \(7, 8, 4, 4\)"),
+        (changed(lambda values: values.astype("f8")), "another network: .* is float64"),
+        (changed(lambda values: values * np.nan), "weights that are not finite numbers"),
+        (changed(lambda values: np.array([Payload()], object)), "is not a file of arrays"),
+        (changed(lambda values: np.zeros(10**7, "u1")), "of at most"),
+        (renamed, "another network"),
+        (patched(8, 1), "is not a file of arrays: .* encrypted"),
+        (patched(10, 99), "is not a file of arrays"),
+        (patched(10, 8), "is not a file of arrays"),
+        (lambda content: content.replace(b"{'descr': ", b"'''escr': "), "is not a file of arrays"),
+    ],
+    ids=[
+        *("another network's", "another type", "no numbers", "code", "too large", "control codes"),
+        *("encrypted", "an unknown method", "a bad deflate", "a torn header"),
+    ],
+)
+def test_arrays_with_a_checksum_that_fits_are_refused(network, forge, said):
+    write_forged(network, forge(network.read_bytes()))
     must_be_refused(network, said)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"files": ["network.npz"]},
+        {"files": {"network.npz": {"sha256": ""}}},
+        {"files": {"network.npz": {"bytes": 1}}},
+        {"files": {"network.npz": [1]}},
+        {"segments": None},
+        {"counters": [400]},
+        {"counters": {}},
+        {"counters": {"env_steps": "400"}},
+        {"counters": {"env_steps": 400, "train_steps": [1]}},
+    ],
+    ids=str,
+)
+def test_a_manifest_of_other_types_with_a_checksum_that_fits_is_refused(network, changes):
+    write_forged(network, network.read_bytes(), **changes)
+    must_be_refused(network, r"manifest\.json is damaged")
+
+
+def test_a_manifest_too_deep_to_read_is_refused(network):
+    network.with_name("manifest.json").write_text('{"format":' * 100_000)
+    must_be_refused(network, r"manifest\.json is damaged")

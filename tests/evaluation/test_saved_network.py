@@ -98,6 +98,13 @@ def test_a_saved_config_that_includes_another_file_is_refused(write_run: WriteRu
     assert "everyone" not in message
 
 
+def test_a_run_of_another_version_is_told_before_its_config(write_run: WriteRun):
+    run = write_run(config=f"build.q_network = @create_q_network\n{CONFIG}")
+    (run / "checkpoints" / "000000001200" / "manifest.json").write_text('{"format": 1}')
+    for folder in (run, run / "checkpoints", run / "checkpoints" / "000000001200"):
+        assert "is of another version of this project (format 1, not 2)" in refused(folder)
+
+
 def test_missing_and_empty_directories_are_told(write_run: WriteRun, tmp_path: Path):
     assert "There is no directory" in refused(tmp_path / "nowhere")
     assert "holds no run" in refused(tmp_path)

@@ -2,6 +2,9 @@ from __future__ import annotations
 
 import json
 
+import pytest
+
+from dqn_breakout.reporting import curves, summary
 from dqn_breakout.reporting.summary import main, summarise
 from tests.reporting.conftest import evaluation, log_line
 
@@ -61,3 +64,13 @@ def test_a_run_that_has_just_begun(write_run):
 def test_text_does_not_steer_the_terminal(write_run):
     text = summarise(write_run(game="Break\x1b[2Jout [bold]\n"))
     assert "Game               Break\\x1b[2Jout [bold]\\n\n" in text
+
+
+@pytest.mark.parametrize("command", [curves, summary])
+def test_ctrl_c_ends_a_command_without_a_trace(write_run, monkeypatch, capsys, command):
+    def interrupted(path):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(command, "read_run", interrupted)
+    assert command.main([str(write_run())]) == 130
+    assert capsys.readouterr() == ("", "")

@@ -14,6 +14,7 @@ from dqn_breakout.runs.directory import RunDirectory
 from dqn_breakout.runs.stateful import Specs, Stateful, Variables
 
 ENVIRONMENTS = 2
+ROW_BYTES = ENVIRONMENTS * (4 * 4 + 4)
 MAX_LENGTH = 12
 SEED = 7
 

@@ -23,6 +23,7 @@ from dqn_breakout.runs.stateful import Variables
 from tests.runs.small_run import (
     ENVIRONMENTS,
     MAX_LENGTH,
+    ROW_BYTES,
     Ring,
     SmallRun,
     Variable,
@@ -47,8 +48,8 @@ def run(tmp_path: Path) -> RunDirectory:
 
 @pytest.fixture
 def small_segments(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Segments of two rows of two environments each."""
-    monkeypatch.setattr(checkpoint_module, "_SEGMENT_TRANSITIONS", 4)
+    """Segments of two rows each."""
+    monkeypatch.setattr(checkpoint_module, "_SEGMENT_BYTES", 2 * ROW_BYTES)
 
 
 def raises(error: Exception) -> Callable[..., Any]:
@@ -124,6 +125,13 @@ def test_parts_are_restored_in_order_after_the_rows(run):
     small.parts = {name: Watched(name) for name in ("counts", "network")}
     small.checkpointer(run).restore_newest()
     assert order == [("counts", 5), ("network", 5)]
+
+
+@pytest.mark.parametrize(("row_bytes", "rows"), [(40, 5), (100, 2), (199, 1), (200, 1), (10**6, 1)])
+def test_segments_are_sized_by_bytes(monkeypatch, row_bytes, rows):
+    monkeypatch.setattr(checkpoint_module, "_SEGMENT_BYTES", 200)
+    frame_bytes = row_bytes // ENVIRONMENTS - 4
+    assert checkpoint_module._rows_per_segment(Ring((frame_bytes,))) == rows
 
 
 def test_rows_come_in_segments_of_limited_size(run, small_segments):
@@ -215,7 +223,7 @@ def test_whole_segments_are_written_ahead_and_a_save_writes_the_rest(run, small_
 @pytest.mark.parametrize(("rows", "ahead"), [(3, False), (4, True), (8, True), (9, False)])
 def test_rows_that_come_next_to_be_overwritten_are_not_written_ahead(run, monkeypatch, rows, ahead):
     """Of 12 rows that are kept: less than a segment's 4 rows, just as many, 8; and 9 leave 3."""
-    monkeypatch.setattr(checkpoint_module, "_SEGMENT_TRANSITIONS", 4 * ENVIRONMENTS)
+    monkeypatch.setattr(checkpoint_module, "_SEGMENT_BYTES", 4 * ROW_BYTES)
     small = SmallRun()
     checkpointer = small.checkpointer(run)
     small.play(20)

@@ -12,6 +12,7 @@ import shutil
 import subprocess
 import sys
 import tracemalloc
+import types
 import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -220,12 +221,22 @@ def test_every_flipped_bit_of_the_manifest_is_noticed(folders):
             except DamagedCheckpoint as error:
                 assert str(error) == f"{path} is damaged"  # noqa: PT017
                 damaged += 1
+            except UserError as error:
+                assert "(format 3, not 2)" in error.message  # noqa: PT017
+                assert changed.startswith(b'{\n  "format": 3')
             else:
                 assert found == written, f"byte {place}, bit {bit}"
     assert damaged > 2 * len(content)
 
 
-@pytest.mark.parametrize("content", [b"\xff\xfe not text", b"null", b"[]", b"{}", b'{"format": 2}'])
+@pytest.mark.parametrize(
+    "content",
+    [
+        *(b"\xff\xfe not text", b"null", b"[]", b"{}", b'{"format": 2}', b'{"format": "3"}'),
+        b"[" * 100_000,
+    ],
+    ids=range(7),
+)
 def test_a_manifest_that_is_none_is_damaged(folders, content):
     path = folders.write().path
     (path / "manifest.json").write_bytes(content)
@@ -239,20 +250,33 @@ def test_a_manifest_that_is_none_is_damaged(folders, content):
     [
         lambda folders, path: checkpoint_files.open_checkpoint(path),
         lambda folders, path: checkpoint_files.newest_arrays(folders.checkpoints, "network"),
+        lambda folders, path: checkpoint_files.refuse_other_formats(folders.checkpoints),
+        lambda folders, path: checkpoint_files.refuse_other_formats(path),
     ],
 )
-def test_a_checkpoint_of_an_earlier_version_is_refused_and_not_called_damaged(folders, read):
+@pytest.mark.parametrize("other", [1, 3])
+def test_a_checkpoint_of_another_version_is_refused_and_not_called_damaged(folders, read, other):
     checkpoint = folders.write()
-    with_manifest(checkpoint, format=1)
+    (checkpoint.path / "manifest.json").write_text(json.dumps({"format": other, "parts": []}))
+    folders.write(2000)
+    (folders.checkpoints / "000000002000" / "manifest.json").write_text("{")
     before = folders.files()
     with pytest.raises(UserError) as caught:
         read(folders, checkpoint.path)
     assert caught.value.message == (
-        f"The checkpoint {checkpoint.path} is of an earlier version of this project (format 1, not "
-        "2); it is neither damaged nor deleted. Go on with the version that began it (run.json "
+        f"The checkpoint {checkpoint.path} is of another version of this project (format {other}, "
+        "not 2); it is neither damaged nor deleted. Go on with the version that began it (run.json "
         "names its revision), or start anew in another --run_dir."
     )
     assert folders.files() == before
+
+
+def test_a_newer_checkpoint_of_this_version_is_not_another_ones(folders):
+    older = folders.write()
+    with_manifest(older, format=1)
+    folders.write(2000)
+    checkpoint_files.refuse_other_formats(folders.checkpoints)
+    checkpoint_files.refuse_other_formats(folders.path / "missing")
 
 
 def test_a_group_that_the_manifest_does_not_name_is_not_read(folders):
@@ -333,6 +357,20 @@ def test_arrays_larger_than_their_reader_allows_are_not_even_compared(folders, m
     with pytest.raises(DamagedCheckpoint) as caught:
         written.arrays("network", size - 1)
     assert str(caught.value) == f"{path} has {size} bytes, of at most {size - 1}"
+
+
+def test_what_a_run_wrote_itself_may_have_any_size(folders, monkeypatch):
+    written = folders.write()
+    size = 2**40
+    for fingerprint in (
+        *written.manifest["files"].values(),
+        *written.manifest["segments"].values(),
+    ):
+        fingerprint["bytes"] = size
+    monkeypatch.setattr(os, "fstat", lambda file: types.SimpleNamespace(st_size=size))
+    written.verify(folders.replay)
+    assert_same(written.arrays("network"), NETWORK)
+    assert_same(written.segment(folders.replay, SEGMENT), ROWS)
 
 
 def test_objects_are_not_written_either(folders):
