@@ -149,7 +149,9 @@ def run_test(name: str, cases: Sequence[Case], work_dir: Path, jobs: int, output
     began = time.monotonic()
 
     def report(result: Result) -> None:
-        told = ", ".join(f"{key} {value}" for key, value in result.told.items())
+        told = ", ".join(
+            f"{key} {value}" for key, value in result.told.items() if not isinstance(value, list)
+        )
         held = "FAILED" if result.faults else "held  "
         print(f"{held} {result.name}, {result.path}: {told}", flush=True)
         for fault in result.faults:

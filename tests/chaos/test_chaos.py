@@ -8,6 +8,7 @@ import itertools
 import json
 import signal
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -59,7 +60,7 @@ def trial(work_dir: Path) -> Trial:
 
 
 @pytest.fixture(scope="module")
-def lives(trial: Trial) -> dict[str, Life]:
+def lives(trial: Trial, work_dir: Path) -> dict[str, Life]:
     """The processes of one run, each ended in another way, by what ended it."""
     run = trial.run.path
     stop = functools.partial(functools.partial, file_operations.signal_before)
@@ -72,12 +73,16 @@ def lives(trial: Trial) -> dict[str, Life]:
         "budget": None,
     }
     lives = {}
-    for name, prepare in ends.items():
-        ended = trial.start(prepare=prepare).wait()
-        lives[name] = Life(ended, saved_steps(trial.run)[0])
-        if name == "SIGINT":
-            newest = checkpoint_files.checkpoints(trial.run.checkpoints)[0]
-            damage.apply("a bit flipped", newest / "network.npz")
+    # Beside it, the run that is left alone.
+    with ThreadPoolExecutor(1) as beside:
+        alone = beside.submit(reference, PATH, work_dir)
+        for name, prepare in ends.items():
+            ended = trial.start(prepare=prepare).wait()
+            lives[name] = Life(ended, saved_steps(trial.run)[0])
+            if name == "SIGINT":
+                newest = checkpoint_files.checkpoints(trial.run.checkpoints)[0]
+                damage.apply("a bit flipped", newest / "network.npz")
+    alone.result()
     return lives
 
 
