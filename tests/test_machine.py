@@ -110,7 +110,7 @@ def test_it_does_not_import_tensorflow():
 
 @pytest.mark.parametrize(
     ("processors", "lanes", "shared"),
-    [(16, 2, [8, 4]), (2, 2, [1, 4]), (1, 2, [1, 4]), (6, 4, [1, 6]), (8, None, [8, 3])],
+    [(16, 2, [8, 4]), (2, 2, [1, 4]), (1, 2, [1, 4]), (6, 4, [1, 6]), (8, 1, [8, 3])],
 )
 def test_each_lane_has_a_thread_and_games_and_targets_one_more_each(
     clean_gin, monkeypatch, processors, lanes, shared
