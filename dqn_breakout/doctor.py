@@ -116,13 +116,8 @@ def _replay(observation: Any, stacked: bool) -> tuple[int, int] | None:
         return None
     capacity, table = map(config.value, names)
     configurable.check(names[0], capacity, configurable.PositiveInt)
-    configurable.require(
-        isinstance(table, type) and issubclass(table, frame_table.FrameTable),
-        names[1],
-        "must be @plain_frames or @compressed_frames, without quotes or brackets.",
-    )
-    stacks, whole = stored_observations.StackedFrames, stored_observations.WholeObservations
-    row = (stacks if stacked else whole)(observation).row_spec
+    frame_table.check_table(table)
+    row = stored_observations.stored_observations(observation, stacked).row_spec
     return capacity, replay_buffer.row_bytes(row, table)
 
 

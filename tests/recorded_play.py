@@ -11,7 +11,7 @@ from tf_agents.trajectories import time_step as ts
 
 from dqn_breakout.replay.frame_table import FrameTable
 from dqn_breakout.replay.replay_buffer import ReplayBuffer
-from dqn_breakout.replay.stored_observations import StackedFrames, WholeObservations
+from dqn_breakout.replay.stored_observations import stored_observations
 from dqn_breakout.replay.transitions import Transitions
 from tests.scripted_games import Script, ScriptedGames, scripted_environment, trajectories
 
@@ -47,7 +47,7 @@ class Recording:
         stacked: bool = True,
     ) -> ReplayBuffer:
         spec, batch_size = self.data_spec, self._environment.batch_size
-        observations = (StackedFrames if stacked else WholeObservations)(spec.observation)
+        observations = stored_observations(spec.observation, stacked)
         return ReplayBuffer(spec, batch_size, max_length, seed, observations, table)
 
     def play(self, steps: int, *buffers: ReplayBuffer) -> None:

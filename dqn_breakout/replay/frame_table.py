@@ -7,7 +7,7 @@ from typing import Any
 import tensorflow as tf
 from tf_agents.utils import common
 
-from dqn_breakout.configurable import configurable
+from dqn_breakout.configurable import configurable, require
 
 # The name of the field that takes nearly all of a replay buffer's memory.
 FRAME = "frame"
@@ -79,3 +79,16 @@ class FrameTable(tf.Module):
             )
         ]
         return tf.group(*writes)
+
+
+def check_table(table: object) -> None:
+    """Refuses what `create_replay_buffer.frame_table` cannot be bound to.
+
+    Raises:
+        UserError: It is no frame table.
+    """
+    require(
+        isinstance(table, type) and issubclass(table, FrameTable),
+        "create_replay_buffer.frame_table",
+        "must be @plain_frames or @compressed_frames, without quotes or brackets.",
+    )

@@ -15,8 +15,12 @@ from tf_agents.trajectories import trajectory as trajectory_lib
 from dqn_breakout import machine, seeding
 from dqn_breakout.configurable import PositiveInt, configurable, require
 from dqn_breakout.replay import compressed_frame_table  # noqa: F401  (registers it)
-from dqn_breakout.replay.frame_table import FrameTable
-from dqn_breakout.replay.stored_observations import StackedFrames, WholeObservations
+from dqn_breakout.replay.frame_table import FrameTable, check_table
+from dqn_breakout.replay.stored_observations import (
+    StackedFrames,
+    WholeObservations,
+    stored_observations,
+)
 from dqn_breakout.replay.transitions import Transitions
 
 # A stored step that ends a game starts no transition. Each place of a batch draws this many
@@ -266,14 +270,9 @@ def create_replay_buffer(
         UserError: The table is neither, or the capacity is no positive whole number, too small for
             the environments, or too large for this machine.
     """
-    is_table = isinstance(frame_table, type) and issubclass(frame_table, FrameTable)
-    require(
-        is_table,
-        "create_replay_buffer.frame_table",
-        "must be @plain_frames or @compressed_frames, without quotes or brackets.",
-    )
+    check_table(frame_table)
     name = "create_replay_buffer.capacity_transitions"
-    observations = (StackedFrames if stacked else WholeObservations)(data_spec.observation)
+    observations = stored_observations(data_spec.observation, stacked)
     max_length = capacity_transitions // num_environments
     least = observations.history + 3
     require(

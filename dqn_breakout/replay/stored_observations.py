@@ -81,6 +81,13 @@ class WholeObservations:
         return observations[:, 0], observations[:, 1]
 
 
+def stored_observations(
+    observation_spec: tf.TensorSpec, stacked: bool
+) -> StackedFrames | WholeObservations:
+    """How observations of a spec are kept; `stacked` is `EnvironmentSpec.stacked`."""
+    return (StackedFrames if stacked else WholeObservations)(observation_spec)
+
+
 def stack_frames(frames: tf.Tensor) -> tf.Tensor:
     """Puts frames side by side: `(N, S, height, width)` to `(N, height, width, S)`.
 
