@@ -16,9 +16,10 @@ flags.DEFINE_string(
 )
 flags.DEFINE_string(
     "protocol",
-    "nature",
-    "The rules. nature: epsilon 0.05, up to 30 no-ops, 5 minutes. machado: sticky actions 0.25, "
-    "epsilon 0.01, 5 minutes. training: the run's own environment and final epsilon.",
+    None,
+    "The rules; by default the environment's own, nature for Atari. nature: epsilon 0.05, up to 30 "
+    "no-ops, 5 minutes. machado: sticky actions 0.25, epsilon 0.01, 5 minutes. training: the run's "
+    "own environment and final epsilon.",
 )
 flags.DEFINE_integer("games", 30, "Full games to score; 0, with --video or --watch, for none.")
 flags.DEFINE_integer("seed", 0, "Same seed, same games.")

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 from tf_agents.environments.tf_py_environment import TFPyEnvironment
+from tf_agents.specs import array_spec
 from tf_agents.trajectories import policy_step, trajectory
 
-from dqn_breakout.environments.atari_environment import AtariEnvironment
 from dqn_breakout.environments.frame_stack import FrameStack4
 from dqn_breakout.environments.games import Games, GamesStep
+from dqn_breakout.environments.games_environment import GamesEnvironment
 from dqn_breakout.environments.spec import EnvironmentSpec
 
 
@@ -48,8 +50,12 @@ class ScriptedGames(Games):
         action_meanings: tuple[str, ...] = ("NOOP", "FIRE", "RIGHT", "LEFT"),
     ):
         self.batch_size = len(scripts)
-        self.frame_shape = frame_shape
-        self.action_meanings = action_meanings
+        self.observation_spec = array_spec.BoundedArraySpec(
+            frame_shape, np.uint8, 0, 255, "observation"
+        )
+        self.spec = EnvironmentSpec(
+            "Scripted", action_meanings, 4, 15.0, None, ("nature", "training"), {}
+        )
         self.actions: list[np.ndarray] = []
         self.seeds: list[tuple[list[int], list[int]]] = []
         self._scripts = scripts
@@ -78,7 +84,7 @@ class ScriptedGames(Games):
         moves = self._moves
         seen = zip(range(self.batch_size), self._seed, self._steps, strict=True)
         return GamesStep(
-            frames=np.stack([frame_of(*each, self.frame_shape) for each in seen]),
+            observations=np.stack([frame_of(*each, self.observation_spec.shape) for each in seen]),
             rewards=np.array([move.reward for move in moves], np.float32),
             terminated=np.array([move.end == "terminated" for move in moves]),
             truncated=np.array([move.end == "truncated" for move in moves]),
@@ -120,11 +126,11 @@ def random_scripts(
 
 def under_rules(
     games: Games, *, seed: int = 0, terminal_on_life_loss: bool = True, fire_on_reset: bool = True
-) -> AtariEnvironment:
+) -> GamesEnvironment:
     """`games` as one frame after the other, under the rules of training."""
     rules = {"terminal_on_life_loss": terminal_on_life_loss, "fire_on_reset": fire_on_reset}
-    spec = EnvironmentSpec("Scripted", games.action_meanings, True, 4, 15.0, None, rules)
-    return AtariEnvironment(games, spec, seed, "collection", **rules)
+    spec = dataclasses.replace(games.spec, rules=rules)
+    return GamesEnvironment(games, spec, seed, "collection", **rules)
 
 
 def scripted_environment(games: Games, **arguments: Any) -> TFPyEnvironment:

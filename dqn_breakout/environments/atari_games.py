@@ -1,18 +1,30 @@
-"""Which Atari games there are, and what to say when one is not among them."""
+"""Which Atari games there are, what is known of each, and what to say when there is none."""
 
 from __future__ import annotations
 
 import difflib
 import re
+from typing import Any
 
 import ale_py
 import gymnasium
+import numpy as np
+from tf_agents.specs import array_spec
 
 from dqn_breakout import errors
+from dqn_breakout.environments import reference_scores
+from dqn_breakout.environments.spec import EnvironmentSpec
 from dqn_breakout.errors import UserError
 
 gymnasium.register_envs(ale_py)
 
+# A preprocessed frame: gray, 84x84 (Mnih et al. 2015, Methods, "Preprocessing").
+FRAME_SPEC = array_spec.BoundedArraySpec((84, 84), np.uint8, 0, 255, name="observation")
+# Above what a game lasts, below what the emulator's 32-bit counter holds. Games are cut off by
+# environment steps: where ale-py itself cuts one off, its last frame is out of date.
+NO_LIMIT_ALE_FRAMES = 2**31 - 1
+# The Atari 2600's NTSC picture rate.
+_ALE_FRAMES_PER_SECOND = 60
 # Ids of gymnasium's that stand for a game with rules of its own: ALE/Breakout-v5, Breakout-v4,
 # BreakoutDeterministic-v4, Breakout-ramNoFrameskip-v0.
 _FULL_ID = re.compile(r"(?:ALE/)?([A-Za-z0-9]+?)(?:-ram)?(?:Deterministic|NoFrameskip)?-v\d+")
@@ -45,6 +57,20 @@ def rom_id(game: str) -> str:
             "frames are skipped once, by create_environment.frame_skip."
         )
     raise UserError(f"There is no Atari game {errors.shown(game)}: {hint} {rule}")
+
+
+def atari_spec(game: str, action_names: tuple[str, ...], **rules: Any) -> EnvironmentSpec:
+    """What others ask of an Atari game that is played by these rules."""
+    frame_skip = rules["frame_skip"]
+    return EnvironmentSpec(
+        name=game,
+        action_names=action_names,
+        frame_skip=frame_skip,
+        steps_per_second=_ALE_FRAMES_PER_SECOND / frame_skip,
+        random_and_human=reference_scores.random_and_human(game),
+        protocols=("nature", "machado", "training"),
+        rules={**rules, "max_ale_frames": rules["max_episode_steps"] * frame_skip},
+    )
 
 
 def _rom_ids() -> dict[str, str]:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
+import inspect
 from typing import Any
 
 import gin
+import numpy as np
 from tf_agents.environments.tf_py_environment import TFPyEnvironment
 
 from dqn_breakout.configurable import (
@@ -16,16 +19,12 @@ from dqn_breakout.configurable import (
     one_of,
     require,
 )
-from dqn_breakout.environments import reference_scores
-from dqn_breakout.environments.atari_environment import AtariEnvironment
-from dqn_breakout.environments.frame_stack import FrameStack4
-from dqn_breakout.environments.spec import EnvironmentSpec
+from dqn_breakout.environments.frame_stack import STACK_FRAMES, FrameStack, FrameStack4
+from dqn_breakout.environments.games_environment import GamesEnvironment
 
-# The Atari 2600's NTSC picture rate.
-_ALE_FRAMES_PER_SECOND = 60
-# Above any machine's means, below what the emulator's 32-bit counters hold.
+# Above any machine's means, below what 32-bit counters of emulators hold.
 _MOST_ENVIRONMENTS = 10_000
-_MOST_ALE_FRAMES = 2**31 - 1
+_MOST_FRAMES = 2**31 - 1
 _RENDER_MODES = (None, "rgb_array", "human")
 
 
@@ -35,74 +34,100 @@ def create_environment(
     stream: str,
     *,
     games: Builder = gin.REQUIRED,
-    game: str = gin.REQUIRED,
     num_environments: PositiveInt = gin.REQUIRED,
-    frame_skip: PositiveInt = gin.REQUIRED,
-    noop_max: NonNegativeInt = gin.REQUIRED,
-    sticky_action_probability: Fraction = gin.REQUIRED,
     max_episode_steps: PositiveInt = gin.REQUIRED,
-    terminal_on_life_loss: bool = gin.REQUIRED,
-    fire_on_reset: bool = gin.REQUIRED,
+    game: str | None = None,
+    frame_skip: PositiveInt | None = None,
+    noop_max: NonNegativeInt | None = None,
+    sticky_action_probability: Fraction | None = None,
+    terminal_on_life_loss: bool = False,
+    fire_on_reset: bool = False,
+    stack_frames: PositiveInt | None = None,
     render_mode: str | None = None,
     max_ale_frames: int | None = None,
 ) -> TFPyEnvironment:
-    """Builds a `TFPyEnvironment` of preprocessed, stacked Atari games.
+    """Builds a `TFPyEnvironment` of games: Atari's, preprocessed and stacked, or any other `Games`.
 
-    Observations are uint8 `(B, 84, 84, 4)`, rewards unclipped, episodes full games. Evaluation
-    calls this too and passes what its protocol fixes; gin gives the rest.
+    Rewards are unclipped, episodes full games; observations of Atari uint8 `(B, 84, 84, 4)`.
+    Evaluation calls this too and passes what its protocol fixes; gin gives the rest.
 
     Args:
         seed: The run's seed.
         stream: The random stream that game seeds come from.
-        games: `@vector_games` (C++ threads) or `@python_games` (gymnasium, one by one).
-        game: The game's name as in gymnasium's id `ALE/<game>-v5`.
+        games: `@vector_games` (C++ threads), `@python_games` (gymnasium, one by one), or others.
         num_environments: How many games run side by side.
-        frame_skip: ALE frames per environment step. Skipping happens here alone: the emulator
-            itself runs with frameskip 1.
-        noop_max: At most so many no-op ALE frames open a game.
-        sticky_action_probability: Chance that an ALE frame repeats the action before.
         max_episode_steps: Environment steps after which a game is truncated.
+        game: The game's name as in gymnasium's id `ALE/<game>-v5`.
+        frame_skip: ALE frames per environment step, each with the same action. Skipping happens
+            here alone: the emulator itself runs with frameskip 1.
+        noop_max: At most so many no-op ALE frames open a game, 0 for none. gymnasium draws from 1
+            to this number, ale-py's vector environment from 0.
+        sticky_action_probability: Chance that an ALE frame repeats the action before.
         terminal_on_life_loss: Whether a lost life ends bootstrapping (discount 0).
         fire_on_reset: Whether FIRE is pressed after a start and after such a lost life.
+        stack_frames: How many of a game's newest frames make an observation; None where the games'
+            observations are whole.
         render_mode: None, "rgb_array" or "human".
         max_ale_frames: Where given, the limit of a game in place of `max_episode_steps`.
 
     Raises:
-        UserError: A value is out of range or of the wrong kind, or there is no such game.
+        UserError: A value is out of range, of the wrong kind, missing or not for these games, or
+            there is no such game.
     """
-    name = "create_environment"
     if max_ale_frames is not None:
-        max_episode_steps = max(1, max_ale_frames // frame_skip)
+        max_episode_steps = max(1, max_ale_frames // (frame_skip or 1))
+    of_games = {
+        "game": game,
+        "frame_skip": frame_skip,
+        "noop_max": noop_max,
+        "sticky_action_probability": sticky_action_probability,
+    }
+    given = {name: value for name, value in of_games.items() if value is not None}
+    _check(games, num_environments, max_episode_steps, render_mode, given)
+    played = games(
+        batch_size=num_environments,
+        max_episode_steps=max_episode_steps,
+        render_mode=render_mode,
+        **given,
+    )
+    # A score is a full game's either way; these decide when FIRE is pressed.
+    presses = {"terminal_on_life_loss": terminal_on_life_loss, "fire_on_reset": fire_on_reset}
+    spec = dataclasses.replace(
+        played.spec, rules={**played.spec.rules, **presses}, stacked=stack_frames is not None
+    )
+    environment = GamesEnvironment(played, spec, seed, stream, **presses)
+    if stack_frames is None:
+        return TFPyEnvironment(environment)
+    if stack_frames == STACK_FRAMES and played.observation_spec.dtype == np.uint8:
+        return TFPyEnvironment(FrameStack4(environment))
+    return TFPyEnvironment(FrameStack(environment, stack_frames))
+
+
+def _check(
+    games: Any,
+    num_environments: int,
+    max_episode_steps: int,
+    render_mode: str | None,
+    given: dict[str, Any],
+) -> None:
+    """Refuses what is too large, what these games do not know, and the lack of what they need."""
+    name = "create_environment"
     for parameter, value, most in (
         ("num_environments", num_environments, _MOST_ENVIRONMENTS),
-        ("noop_max", noop_max, _MOST_ALE_FRAMES),
-        ("max_episode_steps", max_episode_steps * frame_skip, _MOST_ALE_FRAMES),
+        ("noop_max", given.get("noop_max", 0), _MOST_FRAMES),
+        ("max_episode_steps", max_episode_steps * given.get("frame_skip", 1), _MOST_FRAMES),
     ):
         fits = value <= most
         require(fits, f"{name}.{parameter}", f"is too large: at most {most:,} are possible.")
     one_of(f"{name}.render_mode", render_mode, _RENDER_MODES)
-    rules = {
-        "frame_skip": frame_skip,
-        "noop_max": noop_max,
-        "sticky_action_probability": sticky_action_probability,
-        "max_episode_steps": max_episode_steps,
-    }
-    atari = games(game=game, batch_size=num_environments, render_mode=render_mode, **rules)
-    # A score is a full game's either way; these decide when FIRE is pressed.
-    presses = {"terminal_on_life_loss": terminal_on_life_loss, "fire_on_reset": fire_on_reset}
-    spec = _spec(game, atari.action_meanings, frame_skip, {**rules, **presses})
-    return TFPyEnvironment(FrameStack4(AtariEnvironment(atari, spec, seed, stream, **presses)))
-
-
-def _spec(
-    game: str, action_names: tuple[str, ...], frame_skip: int, rules: dict[str, Any]
-) -> EnvironmentSpec:
-    return EnvironmentSpec(
-        name=game,
-        action_names=action_names,
-        stacked=True,
-        frame_skip=frame_skip,
-        steps_per_second=_ALE_FRAMES_PER_SECOND / frame_skip,
-        random_and_human=reference_scores.random_and_human(game),
-        rules=rules,
-    )
+    known = inspect.signature(games).parameters
+    if any(each.kind is each.VAR_KEYWORD for each in known.values()):
+        return
+    called = f"@{games.__name__}"
+    for parameter in given:
+        known_there = parameter in known
+        require(known_there, f"{name}.{parameter}", f"means nothing to {called}: leave it out.")
+    passed = {"batch_size", "max_episode_steps", "render_mode", *given}
+    for parameter, each in known.items():
+        there = parameter in passed or each.default is not each.empty
+        require(there, f"{name}.{parameter}", f"must be bound: {called} needs it.")

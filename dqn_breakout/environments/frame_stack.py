@@ -1,4 +1,4 @@
-"""The last four frames as one observation (Mnih et al. 2015, Methods, "Preprocessing")."""
+"""The newest frames as one observation (Mnih et al. 2015, Methods, "Preprocessing")."""
 
 from __future__ import annotations
 
@@ -12,29 +12,29 @@ from dqn_breakout.errors import UserError
 STACK_FRAMES = 4
 
 
-class FrameStack4(wrappers.PyEnvironmentBaseWrapper):
-    """Stacks the newest four frames of each game of a batch, newest last.
+class FrameStack(wrappers.PyEnvironmentBaseWrapper):
+    """Stacks the newest frames of each game of a batch, newest last.
 
-    The observation is uint8 `(B, height, width, 4)`. At FIRST all four are the game's first frame,
-    so that a stack never reaches across a game's start; the replay buffer rebuilds stacks by the
-    same rule.
+    The observation is `(B, height, width, length)`. At FIRST all are the game's first frame, so
+    that a stack never reaches across a game's start; the replay buffer rebuilds stacks by the same
+    rule.
     """
 
-    def __init__(self, environment: wrappers.py_environment.PyEnvironment):
+    def __init__(self, environment: wrappers.py_environment.PyEnvironment, length: int):
         """Wraps a batched environment whose observation is one frame per game."""
         super().__init__(environment)
         frame = environment.observation_spec()
         self._observation_spec = array_spec.BoundedArraySpec(
-            (*frame.shape, STACK_FRAMES), frame.dtype, 0, 255, name="observation"
+            (*frame.shape, length), frame.dtype, frame.minimum, frame.maximum, "observation"
         )
-        self._stack = np.zeros((environment.batch_size, *frame.shape, STACK_FRAMES), frame.dtype)
+        self._stack = np.zeros((environment.batch_size, *frame.shape, length), frame.dtype)
 
     def observation_spec(self) -> array_spec.BoundedArraySpec:
-        """Four frames, uint8 `(height, width, 4)`."""
+        """Frames, `(height, width, length)`."""
         return self._observation_spec
 
     def get_state(self) -> dict[str, np.ndarray]:
-        """The environment's state, and `stack`, uint8 `(B, height, width, 4)`."""
+        """The environment's state, and `stack`, `(B, height, width, length)`."""
         return {**self._env.get_state(), "stack": self._stack.copy()}
 
     def set_state(self, state: dict[str, np.ndarray]) -> None:
@@ -62,12 +62,27 @@ class FrameStack4(wrappers.PyEnvironmentBaseWrapper):
 
     def _push(self, time_step: ts.TimeStep) -> ts.TimeStep:
         frames = time_step.observation
-        # Four pixels lie side by side, as one little-endian number: all of them move on at once.
         # A new array each time: TensorFlow may still read the last one.
-        words = self._stack.view("<u4")[..., 0] >> 8
-        words |= frames.astype("<u4") << 24
-        stack = words[..., np.newaxis].view(np.uint8)
+        stack = self._moved_on(frames)
         first = np.flatnonzero(time_step.is_first())
         stack[first] = frames[first, ..., np.newaxis]
         self._stack = stack
         return time_step._replace(observation=stack)
+
+    def _moved_on(self, frames: np.ndarray) -> np.ndarray:
+        """The stacks without their oldest frames and with these, in a new array."""
+        return np.concatenate([self._stack[..., 1:], frames[..., np.newaxis]], axis=-1)
+
+
+class FrameStack4(FrameStack):
+    """Four frames of bytes, as Atari's (Mnih et al. 2015): `FrameStack` of 4, and faster."""
+
+    def __init__(self, environment: wrappers.py_environment.PyEnvironment):
+        """Wraps a batched environment whose observation is one frame of bytes per game."""
+        super().__init__(environment, STACK_FRAMES)
+
+    def _moved_on(self, frames: np.ndarray) -> np.ndarray:
+        # Four pixels lie side by side, as one little-endian number: all of them move on at once.
+        words = self._stack.view("<u4")[..., 0] >> 8
+        words |= frames.astype("<u4") << 24
+        return words[..., np.newaxis].view(np.uint8)

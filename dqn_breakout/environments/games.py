@@ -1,6 +1,6 @@
-"""What a batch of running games gives and takes: the seam between an emulator and the rules.
+"""What a batch of running games gives and takes: the seam between what is played and the rules.
 
-`AtariEnvironment` plays any `Games`; `PythonGames` and `VectorGames` are two that yield the same
+`GamesEnvironment` plays any `Games`; `PythonGames` and `VectorGames` are two that yield the same
 frames. Games restart themselves: the step after a game's end ignores its action and gives the first
 frame of the next game, so that a batch can always be stepped as a whole.
 """
@@ -11,20 +11,24 @@ import abc
 from typing import NamedTuple
 
 import numpy as np
+from tf_agents.specs import array_spec
+
+from dqn_breakout.environments.spec import EnvironmentSpec
 
 
 class GamesStep(NamedTuple):
     """What one environment step of `B` games gives.
 
     Attributes:
-        frames: The newest preprocessed frame of each game, uint8 `(B, height, width)`.
+        observations: The newest observation of each game, such as its preprocessed frame, uint8
+            `(B, height, width)`.
         rewards: Unclipped score gained in this step, float32 `(B,)`; 0 in the first step of a game.
         terminated: Whether the game is over, bool `(B,)`.
         truncated: Whether the step limit cut the game off, bool `(B,)`; never with `terminated`.
         lives: Lives left, int32 `(B,)`; always 0 in games that have none.
     """
 
-    frames: np.ndarray
+    observations: np.ndarray
     rewards: np.ndarray
     terminated: np.ndarray
     truncated: np.ndarray
@@ -34,26 +38,20 @@ class GamesStep(NamedTuple):
 class Games(abc.ABC):
     """`B` games of one kind, stepped together.
 
-    What `create_environment.games` is bound to is called with these, by name:
-
-    - `game`: the game's name as in gymnasium's id `ALE/<game>-v5`;
-    - `batch_size`: how many games run side by side;
-    - `frame_skip`: ALE frames per environment step, each with the same action;
-    - `noop_max`: at most so many no-op ALE frames open a game, 0 for none. gymnasium draws from 1
-      to this number, ale-py's vector environment from 0;
-    - `sticky_action_probability`: chance that an ALE frame repeats the action before;
-    - `max_episode_steps`: environment steps after which a game is truncated;
-    - `render_mode`: None, "rgb_array" or "human"; not every kind of games can render.
+    What `create_environment.games` is bound to is called by name with `batch_size`, how many games
+    run side by side; `render_mode`, None, "rgb_array" or "human"; `max_episode_steps`, the
+    environment steps after which a game is truncated; and with those of `create_environment`'s
+    other arguments that its own signature has and gin binds.
 
     Attributes:
         batch_size: `B`, the number of games.
-        frame_shape: `(height, width)` of a preprocessed frame.
-        action_meanings: The name of each action, such as `["NOOP", "FIRE", "RIGHT", "LEFT"]`.
+        observation_spec: One game's observation.
+        spec: What others ask of the games; `create_environment` adds what it knows better.
     """
 
     batch_size: int
-    frame_shape: tuple[int, int]
-    action_meanings: tuple[str, ...]
+    observation_spec: array_spec.BoundedArraySpec
+    spec: EnvironmentSpec
 
     @abc.abstractmethod
     def reset(self, games: np.ndarray, seeds: np.ndarray) -> GamesStep:
@@ -75,11 +73,11 @@ class Games(abc.ABC):
         """Steps every game; a game that had ended starts anew instead and ignores its action.
 
         Args:
-            actions: int `(B,)`, each an index into `action_meanings`.
+            actions: int `(B,)`, each an index into `spec.action_names`.
         """
 
     def render(self) -> np.ndarray:
-        """The emulator's screen of game 0, RGB uint8 `(height, width, 3)`.
+        """The screen of game 0, RGB uint8 `(height, width, 3)`.
 
         Raises:
             NotImplementedError: These games have no screen to show.

@@ -10,11 +10,15 @@ import numpy as np
 from gymnasium.wrappers import AtariPreprocessing
 
 from dqn_breakout.configurable import configurable
-from dqn_breakout.environments.atari_games import rom_id
+from dqn_breakout.environments.atari_games import (
+    FRAME_SPEC,
+    NO_LIMIT_ALE_FRAMES,
+    atari_spec,
+    rom_id,
+)
 from dqn_breakout.environments.games import Games, GamesStep
 from dqn_breakout.errors import UserError
 
-gymnasium.register_envs(ale_py)
 # The emulator introduces itself on stderr, once for each game, unless it is told not to.
 ale_py.ALEInterface.setLoggerMode(ale_py.LoggerMode.Error)
 
@@ -38,7 +42,7 @@ class PythonGames(Games):
         max_episode_steps: int,
         render_mode: str | None = None,
     ):
-        """See `Games` for the arguments.
+        """See `create_environment` for the arguments.
 
         Raises:
             UserError: There is no such game, or no window can be opened.
@@ -51,8 +55,7 @@ class PythonGames(Games):
                         f"ALE/{game}-v5",
                         frameskip=1,
                         repeat_action_probability=sticky_action_probability,
-                        # The limit is counted here, in environment steps.
-                        max_num_frames_per_episode=2**31 - 1,
+                        max_num_frames_per_episode=NO_LIMIT_ALE_FRAMES,
                         render_mode=render_mode,
                         disable_env_checker=True,
                     ),
@@ -64,14 +67,21 @@ class PythonGames(Games):
         except (gymnasium.error.Error, RuntimeError) as error:
             raise UserError(f"The game {game} did not start: {error}") from error
         self.batch_size = batch_size
-        self.frame_shape = (84, 84)
+        self.observation_spec = FRAME_SPEC
         emulator: Any = self._environments[0].unwrapped
-        self.action_meanings = tuple(emulator.get_action_meanings())
+        self.spec = atari_spec(
+            game,
+            tuple(emulator.get_action_meanings()),
+            frame_skip=frame_skip,
+            noop_max=noop_max,
+            sticky_action_probability=sticky_action_probability,
+            max_episode_steps=max_episode_steps,
+        )
         self._max_episode_steps = max_episode_steps
         self._steps = np.zeros(batch_size, np.int64)
         self._over = np.zeros(batch_size, bool)
         self._current = GamesStep(
-            frames=np.zeros((batch_size, *self.frame_shape), np.uint8),
+            observations=np.zeros((batch_size, *FRAME_SPEC.shape), np.uint8),
             rewards=np.zeros(batch_size, np.float32),
             terminated=np.zeros(batch_size, bool),
             truncated=np.zeros(batch_size, bool),
@@ -94,7 +104,7 @@ class PythonGames(Games):
                 continue
             frame, reward, terminated, _, info = self._environments[index].step(int(action))
             self._steps[index] += 1
-            step.frames[index] = frame
+            step.observations[index] = frame
             step.rewards[index] = float(reward)
             step.terminated[index] = terminated
             step.truncated[index] = not terminated and self._steps[index] >= self._max_episode_steps
@@ -113,7 +123,7 @@ class PythonGames(Games):
     def _start(self, step: GamesStep, index: int, seed: int | None) -> None:
         frame, info = self._environments[index].reset(seed=seed)
         self._steps[index] = 0
-        step.frames[index] = frame
+        step.observations[index] = frame
         step.rewards[index] = 0
         step.terminated[index] = False
         step.truncated[index] = False

@@ -13,18 +13,20 @@ class EnvironmentSpec:
     Attributes:
         name: What it is called, such as "Breakout".
         action_names: The name of each action.
-        stacked: Whether the last axis of an observation is time, oldest first.
-        frame_skip: Emulator frames in one environment step.
+        frame_skip: Emulator frames in one environment step; 1 where there is no emulator.
         steps_per_second: Environment steps in a second of the game's own pace.
         random_and_human: Published scores of a random player and a human; None where there are
             none.
+        protocols: Names of the evaluation protocols that mean something there, its own first.
         rules: What a score depends on, fit for JSON.
+        stacked: Whether the last axis of an observation is time, oldest first.
     """
 
     name: str
     action_names: tuple[str, ...]
-    stacked: bool
     frame_skip: int
     steps_per_second: float
     random_and_human: tuple[float, float] | None
+    protocols: tuple[str, ...]
     rules: dict[str, Any]
+    stacked: bool = False

@@ -7,14 +7,43 @@ from ale_py.vector_env import AtariVectorEnv
 
 from dqn_breakout import machine
 from dqn_breakout.configurable import configurable
-from dqn_breakout.environments.atari_games import rom_id
+from dqn_breakout.environments.atari_games import (
+    FRAME_SPEC,
+    NO_LIMIT_ALE_FRAMES,
+    atari_spec,
+    rom_id,
+)
 from dqn_breakout.environments.games import Games, GamesStep
-from dqn_breakout.errors import UserError
-
-_NO_LIMIT = 2**31 - 1
+from dqn_breakout.environments.python_games import PythonGames
 
 
-@configurable(name="vector_games")
+@configurable
+def vector_games(
+    *,
+    game: str,
+    batch_size: int,
+    frame_skip: int,
+    noop_max: int,
+    sticky_action_probability: float,
+    max_episode_steps: int,
+    render_mode: str | None = None,
+) -> Games:
+    """`VectorGames`; where a screen is to be shown, which they have not, `PythonGames`.
+
+    Raises:
+        UserError: There is no such game, or no window can be opened.
+    """
+    rules = {
+        "frame_skip": frame_skip,
+        "noop_max": noop_max,
+        "sticky_action_probability": sticky_action_probability,
+        "max_episode_steps": max_episode_steps,
+    }
+    if render_mode is not None:
+        return PythonGames(game=game, batch_size=batch_size, render_mode=render_mode, **rules)
+    return VectorGames(game=game, batch_size=batch_size, **rules)
+
+
 class VectorGames(Games):
     """A batch of games in one C++ vector environment; the fast way.
 
@@ -30,18 +59,13 @@ class VectorGames(Games):
         noop_max: int,
         sticky_action_probability: float,
         max_episode_steps: int,
-        render_mode: str | None = None,
     ):
-        """See `Games` for the arguments.
+        """See `create_environment` for the arguments.
 
         Raises:
-            UserError: There is no such game, or a picture was asked for.
+            UserError: There is no such game.
         """
-        if render_mode is not None:
-            raise UserError(
-                "@vector_games cannot show a screen; bind create_environment.games = @python_games."
-            )
-        # Clipping, life loss and FIRE are the rules' business (AtariEnvironment), and so is the
+        # Clipping, life loss and FIRE are the rules' business (GamesEnvironment), and so is the
         # stack: the emulator gives single frames, unclipped rewards and lives, nothing else.
         self._games = AtariVectorEnv(
             rom_id(game),
@@ -52,15 +76,21 @@ class VectorGames(Games):
             # ale-py draws from [0, noop_max).
             noop_max=noop_max + 1 if noop_max else 0,
             repeat_action_probability=sticky_action_probability,
-            # Counted here: where ale-py itself cuts a game off, its last frame is out of date.
-            max_num_frames_per_episode=_NO_LIMIT,
+            max_num_frames_per_episode=NO_LIMIT_ALE_FRAMES,
             stack_num=1,
             use_fire_reset=False,
             reward_clipping=False,
         )
         self.batch_size = batch_size
-        self.frame_shape = (84, 84)
-        self.action_meanings = tuple(action.name for action in self._games.ale.get_action_set())
+        self.observation_spec = FRAME_SPEC
+        self.spec = atari_spec(
+            game,
+            tuple(action.name for action in self._games.ale.get_action_set()),
+            frame_skip=frame_skip,
+            noop_max=noop_max,
+            sticky_action_probability=sticky_action_probability,
+            max_episode_steps=max_episode_steps,
+        )
 
         self._max_episode_steps = max_episode_steps
         self._steps = np.zeros(batch_size, np.int64)

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from dqn_breakout.configurable import one_of
+from dqn_breakout.environments.spec import EnvironmentSpec
 
 
 @dataclasses.dataclass(frozen=True)
@@ -71,3 +72,14 @@ def by_name(name: str) -> EvaluationProtocol:
         UserError: There is no such protocol; the message names the nearest.
     """
     return PROTOCOLS[one_of("The evaluation protocol", name, PROTOCOLS)]
+
+
+def of_environment(spec: EnvironmentSpec, name: str | None = None) -> EvaluationProtocol:
+    """The protocol of that name, or the environment's own for None.
+
+    Raises:
+        UserError: It means nothing there; the message names those that do.
+    """
+    if name is None:
+        return PROTOCOLS[spec.protocols[0]]
+    return PROTOCOLS[one_of(f"The evaluation protocol of {spec.name}", name, spec.protocols)]

@@ -27,7 +27,7 @@ class EvaluationRequest:
     random: bool
     gin_file: Sequence[str]
     gin_bindings: Sequence[str]
-    protocol: str
+    protocol: str | None
     games: int
     seed: int
     num_environments: int
@@ -63,7 +63,8 @@ class EvaluationRequest:
                 "A random player has no action values to show: leave out --random, or --video and "
                 "--watch."
             )
-        protocols.by_name(self.protocol)
+        if self.protocol is not None:
+            protocols.by_name(self.protocol)
         if self.games or not shows:
             check("--games", self.games, PositiveInt)
         elif self.output:

@@ -12,6 +12,7 @@ import tensorflow as tf
 
 from dqn_breakout import config, errors
 from dqn_breakout.environments.builder import create_environment
+from dqn_breakout.environments.spec import EnvironmentSpec
 from dqn_breakout.errors import UserError
 from dqn_breakout.evaluation.request import checkpoints_of
 from dqn_breakout.runs import checkpoint_files
@@ -25,6 +26,7 @@ class SavedNetwork:
     Attributes:
         agent: Plays by that network; see `evaluate.Agent`.
         q_network: The network.
+        environment: What it plays.
         checkpoint: Name of the checkpoint's folder.
         env_steps: Environment steps that the run had taken.
         train_steps: Train steps that the network had taken; None where the checkpoint has no count.
@@ -33,6 +35,7 @@ class SavedNetwork:
 
     agent: Any
     q_network: Any
+    environment: EnvironmentSpec
     checkpoint: str
     env_steps: int
     train_steps: int | None
@@ -61,6 +64,7 @@ def load_network(checkpoint_dir: str | os.PathLike[str]) -> SavedNetwork:
         specs = environment.time_step_spec(), environment.action_spec()
         environment.close()
         agent = config.value("build.agent")(*specs, lambda: tf.constant(0, tf.int64), 0)
+    spec: EnvironmentSpec = environment.pyenv.spec
     variables = agent.network_variables()
     values = {name: variable.numpy() for name, variable in variables.items()}
     limit_bytes = checkpoint_files.limit_bytes(sum(value.nbytes for value in values.values()))
@@ -72,7 +76,6 @@ def load_network(checkpoint_dir: str | os.PathLike[str]) -> SavedNetwork:
     for name in sorted(here.keys() | there.keys()):
         saved, needed = there.get(name, "missing"), here.get(name, "missing")
         if saved != needed:
-            spec = environment.pyenv.spec
             raise UserError(
                 f"The checkpoint {checkpoint.path} holds another network: its variable "
                 f"{errors.shortened(errors.printable(name))} is "
@@ -90,6 +93,7 @@ def load_network(checkpoint_dir: str | os.PathLike[str]) -> SavedNetwork:
     return SavedNetwork(
         agent,
         agent.q_network,
+        spec,
         checkpoint.path.name,
         counters["env_steps"],
         counters.get("train_steps"),

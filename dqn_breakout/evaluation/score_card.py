@@ -39,8 +39,10 @@ def _rules(protocol: Mapping[str, Any]) -> str:
     if "sticky_action_probability" in protocol:
         sticky = protocol["sticky_action_probability"]
         words.append(f"sticky actions {sticky:g}" if sticky else "no sticky actions")
-    limit, frames = protocol["max_episode_steps"], protocol["frame_skip"]
-    return ", ".join([*words, f"at most {limit:,} steps of {frames} frames", "unclipped scores"])
+    limit = f"at most {protocol['max_episode_steps']:,} steps"
+    if "frame_skip" in protocol:
+        limit += f" of {protocol['frame_skip']} frames"
+    return ", ".join([*words, limit, "unclipped scores"])
 
 
 def _facts(result: Mapping[str, Any]) -> list[tuple[str, str]]:

@@ -8,8 +8,10 @@ from pathlib import Path
 from tqdm import tqdm
 
 from dqn_breakout import config
+from dqn_breakout.environments.builder import create_environment
 from dqn_breakout.evaluation import protocols, score_card
 from dqn_breakout.evaluation.evaluate import evaluate_agent
+from dqn_breakout.evaluation.protocols import EvaluationProtocol
 from dqn_breakout.evaluation.request import EvaluationRequest
 from dqn_breakout.evaluation.saved_network import SavedNetwork, load_network
 from dqn_breakout.evaluation.shown_game import watch_game
@@ -45,8 +47,17 @@ def play(request: EvaluationRequest) -> None:
         _score(request, network)
 
 
+def _protocol(request: EvaluationRequest, network: SavedNetwork | None) -> EvaluationProtocol:
+    """The rules that were asked for, or the environment's own."""
+    if network is not None:
+        return protocols.of_environment(network.environment, request.protocol)
+    environment = create_environment(request.seed, "specs", num_environments=1)
+    environment.close()
+    return protocols.of_environment(environment.pyenv.spec, request.protocol)
+
+
 def _show(request: EvaluationRequest, network: SavedNetwork) -> None:
-    protocol = protocols.by_name(request.protocol)
+    protocol = _protocol(request, network)
     if request.watch:
         _say("A game in the window; Ctrl-C stops.")
         last = watch_game(network.agent, protocol, request.seed)
@@ -70,7 +81,7 @@ def _score(request: EvaluationRequest, network: SavedNetwork | None) -> None:
     ) as bar:
         result = evaluate_agent(
             None if network is None else network.agent,
-            protocols.by_name(request.protocol),
+            _protocol(request, network),
             request.games,
             request.seed,
             request.num_environments,

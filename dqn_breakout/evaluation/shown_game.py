@@ -14,7 +14,6 @@ from tf_agents.environments.tf_py_environment import TFPyEnvironment
 from tf_agents.trajectories import time_step as ts
 
 from dqn_breakout.environments.builder import create_environment
-from dqn_breakout.environments.python_games import PythonGames
 from dqn_breakout.evaluation.evaluate import EXPLORATION_STREAM, Agent, epsilon_of
 from dqn_breakout.evaluation.protocols import EvaluationProtocol
 
@@ -60,8 +59,9 @@ def shown_environment(
     Raises:
         UserError: The game does not start, or no window can be opened.
     """
-    seen = {"num_environments": 1, "games": PythonGames, "render_mode": render_mode}
-    environment = create_environment(seed, "evaluation", **seen, **protocol.rules)
+    environment = create_environment(
+        seed, "evaluation", num_environments=1, render_mode=render_mode, **protocol.rules
+    )
     try:
         yield environment
     finally:

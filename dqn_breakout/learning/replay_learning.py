@@ -15,7 +15,7 @@ from dqn_breakout.collection.metrics import CollectionMetrics
 from dqn_breakout.configurable import Builder, configurable
 from dqn_breakout.learning.learner import Learner
 from dqn_breakout.learning.learning import Turn
-from dqn_breakout.networks.nature_cnn import forward_flops
+from dqn_breakout.networks.flops import forward_flops
 from dqn_breakout.runs.stateful import Stateful, Variables
 
 # A train step costs each sample two forward passes (network and target) and a backward pass of
@@ -128,8 +128,7 @@ class ReplayLearning:
 
     def flops_per_env_step(self) -> float:
         """An action, and the env step's share of a train step."""
-        observation_shape = self._environment.observation_spec().shape
-        forward = forward_flops(self._agent.q_network, observation_shape[:2])
+        forward = forward_flops(self._agent.q_network, self._environment.observation_spec())
         samples = self.learner.batch_size / self.learner.env_steps_per_train_step
         return forward * (1 + _FORWARD_PASSES_OF_A_TRAIN_STEP * samples)
 

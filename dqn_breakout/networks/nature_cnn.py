@@ -131,32 +131,3 @@ def create_q_network(
             "fit into what the layers before leave of the picture."
         ) from error
     return network
-
-
-def forward_flops(q_network: q_network_lib.QNetwork, frame_shape: Sequence[int]) -> int:
-    """Floating-point operations of one forward pass of one observation: two per multiply-add.
-
-    18.7 million for the network of Mnih et al. 2015 with four actions.
-
-    Args:
-        q_network: A network that `create_q_network` built.
-        frame_shape: `(height, width)` of an observation.
-    """
-    height, width = frame_shape
-    flops = 0
-    for layer in _layers(q_network):
-        weights = layer.kernel.shape
-        if isinstance(layer, tf_keras.layers.Conv2D):
-            (size, _), (stride, _) = layer.kernel_size, layer.strides
-            height, width = (height - size) // stride + 1, (width - size) // stride + 1
-            flops += 2 * weights.num_elements() * height * width
-        else:
-            flops += 2 * weights.num_elements()
-    return flops
-
-
-def _layers(module: tf.Module) -> list[tf_keras.layers.Layer]:
-    """All layers with a kernel, in the order of the forward pass."""
-    layers = [layer for layer in module.submodules if hasattr(layer, "kernel")]
-    order = {id(variable): place for place, variable in enumerate(module.variables)}
-    return sorted(layers, key=lambda layer: order[id(layer.kernel)])

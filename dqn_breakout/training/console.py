@@ -46,7 +46,7 @@ def plan(
         "watch": f"tensorboard --logdir {shlex.quote(str(run.path))}",
         "stop": "Ctrl-C saves and stops; the same command goes on",
     }
-    title = f"DQN on {environment.name}, seed {seed}, {num_environments} game(s) side by side"
+    title = f"{environment.name}, seed {seed}, {num_environments} game(s) side by side"
     return "\n".join([title, *(f"  {name:<15} {text}" for name, text in lines.items())])
 
 

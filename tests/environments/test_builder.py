@@ -11,7 +11,7 @@ from tf_agents.environments import utils
 from dqn_breakout.environments.builder import create_environment
 from dqn_breakout.environments.python_games import PythonGames
 from dqn_breakout.environments.spec import EnvironmentSpec
-from dqn_breakout.environments.vector_games import VectorGames
+from dqn_breakout.environments.vector_games import vector_games
 from dqn_breakout.errors import UserError
 from tests.scripted_games import ScriptedGames, random_scripts
 
@@ -21,16 +21,17 @@ PRESSES = {"terminal_on_life_loss": True, "fire_on_reset": True}
 
 def create(**changes: Any) -> Any:
     arguments = {
-        "games": VectorGames,
+        "games": vector_games,
         "game": "Breakout",
         "num_environments": 2,
+        "stack_frames": 4,
         **RULES,
         **PRESSES,
     }
     return create_environment(3, "collection", **{**arguments, **changes})
 
 
-@pytest.mark.parametrize("games", [VectorGames, PythonGames])
+@pytest.mark.parametrize("games", [vector_games, PythonGames])
 def test_an_environment_of_atari_games(games: Any) -> None:
     environment = create(games=games)
     assert environment.batch_size == 2
@@ -47,30 +48,44 @@ def test_an_environment_of_atari_games(games: Any) -> None:
 @pytest.mark.parametrize(
     ("max_ale_frames", "max_episode_steps"), [(None, 20), (18_000, 4_500), (3, 1)]
 )
-def test_what_the_games_are_asked_for_and_the_spec_that_is_handed_on(
-    max_ale_frames: int | None, max_episode_steps: int
+@pytest.mark.parametrize("games", [vector_games, PythonGames])
+def test_the_spec_that_is_handed_on(
+    games: Any, max_ale_frames: int | None, max_episode_steps: int
 ) -> None:
-    asked = {}
-
-    def games(**arguments: Any) -> ScriptedGames:
-        asked.update(arguments)
-        return ScriptedGames([random_scripts(0, 3, 5)] * arguments["batch_size"])
-
-    environment = create(games=games, render_mode="rgb_array", max_ale_frames=max_ale_frames)
-    rules = {**RULES, "max_episode_steps": max_episode_steps}
-    assert environment.batch_size == 2
-    expected = {"game": "Breakout", "batch_size": 2, "render_mode": "rgb_array", **rules}
-    assert asked == expected
+    environment = create(games=games, max_ale_frames=max_ale_frames)
+    rules = {**RULES, "max_episode_steps": max_episode_steps, **PRESSES}
     assert environment.pyenv.spec == EnvironmentSpec(
         name="Breakout",
         action_names=("NOOP", "FIRE", "RIGHT", "LEFT"),
-        stacked=True,
         frame_skip=4,
         steps_per_second=15.0,
         random_and_human=(1.7, 30.5),
-        rules={**rules, **PRESSES},
+        protocols=("nature", "machado", "training"),
+        rules={**rules, "max_ale_frames": 4 * max_episode_steps},
+        stacked=True,
     )
     assert create(games=games, game="Joust").pyenv.spec.random_and_human is None
+
+
+def scripted(*, batch_size: int, max_episode_steps: int, render_mode: str | None) -> ScriptedGames:
+    del max_episode_steps, render_mode
+    return ScriptedGames([random_scripts(0, 3, 5)] * batch_size)
+
+
+ATARI = ("game", "frame_skip", "noop_max", "sticky_action_probability")
+
+
+@pytest.mark.parametrize(
+    ("stack_frames", "shape"), [(None, (2, 3)), (1, (2, 3, 1)), (3, (2, 3, 3))]
+)
+def test_other_games_have_observations_of_their_own(
+    stack_frames: int | None, shape: tuple[int, ...]
+) -> None:
+    nothing = dict.fromkeys(ATARI)
+    environment = create(games=scripted, stack_frames=stack_frames, **nothing)
+    assert environment.observation_spec().shape == shape
+    spec = environment.pyenv.spec
+    assert (spec.name, spec.stacked, spec.rules) == ("Scripted", stack_frames is not None, PRESSES)
 
 
 @pytest.mark.parametrize(
@@ -82,6 +97,8 @@ def test_what_the_games_are_asked_for_and_the_spec_that_is_handed_on(
         ({"noop_max": 2**31}, "create_environment.noop_max is too large: at most 2,147,483,647 "),
         ({"max_episode_steps": 2**29}, "create_environment.max_episode_steps is too large: at m"),
         ({"render_mode": "3D"}, "create_environment.render_mode must be one of None, 'rgb_array'"),
+        ({"games": scripted}, "create_environment.game means nothing to @scripted: leave it out."),
+        ({"noop_max": None}, "create_environment.noop_max must be bound: @vector_games needs it."),
         ({"game": "Brakeout"}, "There is no Atari game 'Brakeout': did you mean Breakout"),
         ({"game": "Brakeout", "games": PythonGames}, "There is no Atari game 'Brakeout': did you "),
     ],

@@ -16,8 +16,7 @@ from dqn_breakout import machine
 from dqn_breakout.environments.atari_games import rom_id
 from dqn_breakout.environments.games import Games, GamesStep
 from dqn_breakout.environments.python_games import PythonGames
-from dqn_breakout.environments.vector_games import VectorGames
-from dqn_breakout.errors import UserError
+from dqn_breakout.environments.vector_games import VectorGames, vector_games
 from tests.recorded_play import same
 
 both = pytest.mark.parametrize("kind", [PythonGames, VectorGames])
@@ -62,11 +61,11 @@ def test_vector_games_equal_python_games_step_by_step(
     """Everything but the frame at a truncation, which the next test holds."""
     python = make(PythonGames, game, count, max_episode_steps=max_episode_steps)
     vector = make(VectorGames, game, count, max_episode_steps=max_episode_steps)
-    assert vector.action_meanings == python.action_meanings
-    assert vector.frame_shape == python.frame_shape == (84, 84)
+    assert vector.spec == python.spec
+    assert vector.observation_spec == python.observation_spec
     seeds = range(1, count + 1)
     ours, theirs = start(python, *seeds), start(vector, *seeds)
-    actions_there_are = len(python.action_meanings)
+    actions_there_are = len(python.spec.action_names)
     rng = np.random.default_rng(3)
     seen, rewards = {"terminated": 0, "truncated": 0}, 0
     for number in range(steps):
@@ -75,7 +74,7 @@ def test_vector_games_equal_python_games_step_by_step(
             np.testing.assert_array_equal(one, other, f"{name} at step {number}")
         shown = ~ours.truncated
         np.testing.assert_array_equal(
-            ours.frames[shown], theirs.frames[shown], f"frames at step {number}"
+            ours.observations[shown], theirs.observations[shown], f"frames at step {number}"
         )
         assert not (theirs.terminated & theirs.truncated).any()
         seen["terminated"] += int(ours.terminated.sum())
@@ -99,8 +98,8 @@ def test_the_frame_at_a_truncation_is_that_of_a_game_that_goes_on(
         before = there
         here, there = cut.step(np.array([2])), uncut.step(np.array([2]))
     assert not there.truncated[0]
-    assert not np.array_equal(there.frames, before.frames)  # The ball moves.
-    np.testing.assert_array_equal(here.frames, there.frames)
+    assert not np.array_equal(there.observations, before.observations)  # The ball moves.
+    np.testing.assert_array_equal(here.observations, there.observations)
 
 
 @both
@@ -155,9 +154,9 @@ def test_a_step_is_frame_skip_ale_frames_and_shows_the_maximum_of_the_last_two(
         return cv2.resize(screen, (84, 84), interpolation=cv2.INTER_AREA)
 
     games = make(kind, game, frame_skip=frame_skip)
-    assert games.action_meanings == tuple(action.name for action in legal)
+    assert games.spec.action_names == tuple(action.name for action in legal)
     step = start(games)
-    np.testing.assert_array_equal(step.frames[0], resized(ale.getScreenGrayscale()))
+    np.testing.assert_array_equal(step.observations[0], resized(ale.getScreenGrayscale()))
     for action in np.random.default_rng(1).integers(0, len(legal), 60):
         screens, reward = [], 0.0
         for _ in range(frame_skip):
@@ -165,7 +164,7 @@ def test_a_step_is_frame_skip_ale_frames_and_shows_the_maximum_of_the_last_two(
             screens.append(ale.getScreenGrayscale())
         step = games.step(np.array([action]))
         expected = resized(np.maximum.reduce(screens[-2:]))
-        np.testing.assert_array_equal(step.frames[0], expected)
+        np.testing.assert_array_equal(step.observations[0], expected)
         assert step.rewards[0] == reward
         assert step.lives[0] == ale.lives()
 
@@ -176,15 +175,15 @@ def test_at_most_noop_max_ale_frames_of_no_op_open_a_game(
 ) -> None:
     # On Freeway's screen traffic moves at every ALE frame: each opening frame tells its number.
     still = make(PythonGames, "Freeway", frame_skip=1)
-    opening = [start(still).frames.tobytes()]
-    opening += [still.step(np.array([0])).frames.tobytes() for _ in range(40)]
+    opening = [start(still).observations.tobytes()]
+    opening += [still.step(np.array([0])).observations.tobytes() for _ in range(40)]
     assert len(set(opening)) == 41
 
     def no_ops(noop_max: int, openings: int) -> set[int]:
         games = make(kind, "Freeway", noop_max=noop_max, max_episode_steps=1)
         step, found = start(games), set()
         for _ in range(openings):
-            found.add(opening.index(step.frames.tobytes()))
+            found.add(opening.index(step.observations.tobytes()))
             games.step(np.array([0]))
             step = games.step(np.array([0]))
         return found
@@ -210,7 +209,7 @@ def test_a_seed_and_the_actions_decide_all_that_follows(make: MakeGames, kind: t
             steps.append(games.step(each))
             copies.append(GamesStep(*map(np.array, steps[-1])))
         assert same(steps, copies)
-        return np.stack([step.frames for step in steps])
+        return np.stack([step.observations for step in steps])
 
     once = play(11, 12)
     assert np.array_equal(play(11, 12), once)
@@ -233,11 +232,11 @@ def test_a_restart_of_one_game_leaves_the_others_as_they_are(
         if name != "rewards":
             np.testing.assert_array_equal(rows[[0, 2]], expected[[0, 2]])
     fresh = start(make(kind, "Breakout", noop_max=10), 9)
-    np.testing.assert_array_equal(one.frames[1], fresh.frames[0])
+    np.testing.assert_array_equal(one.observations[1], fresh.observations[0])
     assert one.lives.tolist() == [other.lives[0], 5, other.lives[2]]
     for each in actions[20:]:
         one, other = games.step(each), untouched.step(each)
-        np.testing.assert_array_equal(one.frames[[0, 2]], other.frames[[0, 2]])
+        np.testing.assert_array_equal(one.observations[[0, 2]], other.observations[[0, 2]])
 
 
 @both
@@ -252,12 +251,12 @@ def test_sticky_actions_repeat_the_action_before(
     start(idle)
     for _ in range(40):
         moved, still = games.step(np.array([2])), idle.step(np.array([0]))
-    assert np.array_equal(moved.frames, still.frames) == (sticky == 1.0)
+    assert np.array_equal(moved.observations, still.observations) == (sticky == 1.0)
 
 
-def test_vector_games_show_no_screen(make: MakeGames) -> None:
-    with pytest.raises(UserError, match=r"@vector_games cannot show.*@python_games"):
-        make(VectorGames, "Pong", render_mode="rgb_array")
+def test_vector_games_have_no_screen_and_are_shown_by_python_games(make: MakeGames) -> None:
+    assert isinstance(make(vector_games, "Pong"), VectorGames)
+    assert isinstance(make(vector_games, "Pong", render_mode="rgb_array"), PythonGames)
     with pytest.raises(NotImplementedError, match="VectorGames has no screen to show"):
         make(VectorGames, "Pong").render()
 

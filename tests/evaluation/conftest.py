@@ -20,6 +20,7 @@ create_environment.game = 'Breakout'
 create_environment.games = @python_games
 create_environment.num_environments = 4
 create_environment.frame_skip = 4
+create_environment.stack_frames = 4
 create_environment.noop_max = 30
 create_environment.sticky_action_probability = 0.0
 create_environment.max_episode_steps = 27000

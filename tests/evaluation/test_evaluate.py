@@ -13,6 +13,7 @@ from tf_agents.environments.tf_py_environment import TFPyEnvironment
 # `experiment` defines what the configurations below bind.
 from dqn_breakout import config, experiment  # noqa: F401
 from dqn_breakout.agents.exploration import RandomPolicy
+from dqn_breakout.environments.atari_games import atari_spec
 from dqn_breakout.errors import UserError
 from dqn_breakout.evaluation import evaluate, protocols
 from dqn_breakout.networks.weights import weights_sha256
@@ -87,10 +88,13 @@ PLAYED: list[ClosingGames] = []
 
 
 @gin.configurable
-def games_to_evaluate(*, batch_size: int, **arguments: Any) -> ClosingGames:
-    """Scripted games by way of gin; they are kept."""
-    del arguments
+def games_to_evaluate(
+    *, batch_size: int, game: str, render_mode: Any, **rules: Any
+) -> ClosingGames:
+    """Scripted games by way of gin that say they are Atari's; they are kept."""
+    del render_mode
     PLAYED.append(ClosingGames([[game_of(40, 3)]] * batch_size))
+    PLAYED[-1].spec = atari_spec(game, PLAYED[-1].spec.action_names, **rules)
     return PLAYED[-1]
 
 

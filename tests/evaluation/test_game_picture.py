@@ -25,7 +25,7 @@ def step_of(
 def panel_of(
     actions: tuple[str, ...] = ACTIONS, screen_shape: tuple[int, ...] = (210, 160)
 ) -> GamePicture:
-    spec = EnvironmentSpec("Breakout", actions, True, 4, 15.0, None, {})
+    spec = EnvironmentSpec("Breakout", actions, 4, 15.0, None, ("nature",), {})
     return GamePicture(spec, "nature protocol", screen_shape)
 
 

@@ -6,8 +6,10 @@ from typing import Any
 
 import gin
 import numpy as np
+from tf_agents.specs import array_spec
 
 from dqn_breakout.environments.games import Games, GamesStep
+from dqn_breakout.environments.spec import EnvironmentSpec
 
 ROWS, COLUMNS = 8, 5
 POINTS = 4
@@ -74,8 +76,16 @@ class CatchGames(Games):
     def __init__(self, *, batch_size: int, max_episode_steps: int, **others: Any):
         del others
         self.batch_size = batch_size
-        self.frame_shape = (ROWS, COLUMNS)
-        self.action_meanings = _ACTIONS
+        self.observation_spec = array_spec.BoundedArraySpec((ROWS, COLUMNS), np.uint8, 0, 255)
+        self.spec = EnvironmentSpec(
+            "Catch",
+            _ACTIONS,
+            1,
+            15.0,
+            None,
+            ("training",),
+            {"max_episode_steps": max_episode_steps},
+        )
         self._games = [_Catch(max_episode_steps) for _ in range(batch_size)]
 
     def reset(self, games: np.ndarray, seeds: np.ndarray) -> GamesStep:
@@ -95,7 +105,7 @@ class CatchGames(Games):
 
     def _give(self, rewards: np.ndarray) -> GamesStep:
         return GamesStep(
-            frames=np.stack([game.frame() for game in self._games]),
+            observations=np.stack([game.frame() for game in self._games]),
             rewards=rewards,
             terminated=np.array([game.lives == 0 for game in self._games]),
             truncated=np.array([game.truncated for game in self._games]),

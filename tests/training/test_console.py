@@ -30,7 +30,7 @@ class Terminal(io.StringIO):
 
 def plan(frame_skip: int = 4, **changes: Any) -> str:
     arguments: dict[str, Any] = {
-        "environment": EnvironmentSpec("Breakout", (), True, frame_skip, 15.0, None, {}),
+        "environment": EnvironmentSpec("Breakout", (), frame_skip, 15.0, None, ("nature",), {}),
         "run": RunDirectory("runs/my run"),
         "seed": 7,
         "num_environments": 16,

@@ -13,7 +13,7 @@ from tf_agents.trajectories import time_step as ts
 
 from dqn_breakout import seeding
 from dqn_breakout.collection.metrics import CollectionMetrics
-from dqn_breakout.environments import atari_environment
+from dqn_breakout.environments import games_environment
 from dqn_breakout.environments.builder import create_environment
 from dqn_breakout.environments.frame_stack import FrameStack4
 from dqn_breakout.environments.python_games import PythonGames
@@ -211,7 +211,7 @@ def test_reset_starts_every_game_from_a_new_seed() -> None:
 def test_a_game_is_seeded_anew_at_its_end_once_the_period_has_passed(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(atari_environment, "_RESEED_PERIOD_ENV_STEPS", 5)
+    monkeypatch.setattr(games_environment, "_RESEED_PERIOD_ENV_STEPS", 5)
     games = ScriptedGames([GAMES[:1], GAMES[1:2]])
     environment = under_rules(games, fire_on_reset=False)
     play(environment, 20)
@@ -236,7 +236,7 @@ def _assert_same(one: ts.TimeStep, other: ts.TimeStep) -> None:
 
 def test_every_state_that_games_can_have_is_restored(monkeypatch: pytest.MonkeyPatch) -> None:
     """Games of up to nine steps, seeded anew at the first end after ten."""
-    monkeypatch.setattr(atari_environment, "_RESEED_PERIOD_ENV_STEPS", 10)
+    monkeypatch.setattr(games_environment, "_RESEED_PERIOD_ENV_STEPS", 10)
     scripts = [random_scripts(seed, games=40, longest=9) for seed in range(3)]
     original, again = (FrameStack4(under_rules(ScriptedGames(scripts))) for _ in range(2))
     time_step = original.reset()
@@ -264,7 +264,7 @@ def test_a_restored_state_goes_on_exactly_as_the_original_did(
 ) -> None:
     """With sticky actions, whose random numbers lie in the emulator."""
     # Games last 30 to 45 steps: the first or second end of one seeds it anew.
-    monkeypatch.setattr(atari_environment, "_RESEED_PERIOD_ENV_STEPS", 40)
+    monkeypatch.setattr(games_environment, "_RESEED_PERIOD_ENV_STEPS", 40)
 
     def environment() -> PyEnvironment:
         arguments: dict[str, Any] = {

@@ -23,7 +23,7 @@ from dqn_breakout.errors import UserError
 _RESEED_PERIOD_ENV_STEPS = 5_000
 
 
-class AtariEnvironment(py_environment.PyEnvironment):
+class GamesEnvironment(py_environment.PyEnvironment):
     """A batched TF-Agents environment over `Games`.
 
     - `step_type` is FIRST and LAST at the first and last step of a full game. The step after LAST
@@ -34,7 +34,7 @@ class AtariEnvironment(py_environment.PyEnvironment):
     - With `fire_on_reset`, the step after FIRST, and the one after a lost life that counts as
       terminal, presses FIRE whatever the action, in games that have FIRE: Breakout serves no ball
       without it.
-    - The observation is the newest frame, uint8 `(B, height, width)`; `FrameStack4` stacks.
+    - The observation is the games' own, such as the newest frame; `FrameStack` stacks.
     """
 
     def __init__(
@@ -63,11 +63,8 @@ class AtariEnvironment(py_environment.PyEnvironment):
         self._seed = seed
         self._stream = stream
         self._terminal_on_life_loss = terminal_on_life_loss
-        meanings = games.action_meanings
+        meanings = spec.action_names
         self._fire = meanings.index("FIRE") if fire_on_reset and "FIRE" in meanings else None
-        self._observation_spec = array_spec.BoundedArraySpec(
-            games.frame_shape, np.uint8, 0, 255, name="observation"
-        )
         self._action_spec = array_spec.BoundedArraySpec(
             (), np.int32, 0, len(meanings) - 1, name="action"
         )
@@ -89,8 +86,8 @@ class AtariEnvironment(py_environment.PyEnvironment):
         return self.games.batch_size
 
     def observation_spec(self) -> array_spec.BoundedArraySpec:
-        """One frame, uint8 `(height, width)`."""
-        return self._observation_spec
+        """One observation of a game."""
+        return self.games.observation_spec
 
     def action_spec(self) -> array_spec.BoundedArraySpec:
         """One action, int32 in [0, number of actions)."""
@@ -201,7 +198,7 @@ class AtariEnvironment(py_environment.PyEnvironment):
             step_type=np.full(count, ts.StepType.FIRST, np.int32),
             reward=np.zeros(count, np.float32),
             discount=np.ones(count, np.float32),
-            observation=step.frames,
+            observation=step.observations,
         )
 
     def _advance(self, action: np.ndarray) -> ts.TimeStep:
@@ -227,7 +224,7 @@ class AtariEnvironment(py_environment.PyEnvironment):
             step_type=step_type,
             reward=step.rewards,
             discount=np.where(terminal, 0, 1).astype(np.float32),
-            observation=step.frames,
+            observation=step.observations,
         )
 
 
