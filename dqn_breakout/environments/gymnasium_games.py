@@ -1,0 +1,193 @@
+"""Any gymnasium environment with discrete actions, as `Games`: CartPole, FrozenLake, CarRacing."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import gin
+import gymnasium
+import numpy as np
+from gymnasium import spaces
+from tf_agents.specs import array_spec
+
+from dqn_breakout import errors
+from dqn_breakout.configurable import Builder, configurable
+from dqn_breakout.environments.games import Games, GamesStep
+from dqn_breakout.environments.spec import EnvironmentSpec
+from dqn_breakout.errors import UserError
+
+_NO_LIMIT = -1  # gymnasium's word for it: steps are counted here.
+
+
+class GymnasiumGames(Games):
+    """A batch of gymnasium environments of one kind, stepped one by one."""
+
+    def __init__(
+        self,
+        environments: Sequence[gymnasium.Env[Any, Any]],
+        spec: EnvironmentSpec,
+        observation_spec: array_spec.BoundedArraySpec,
+        max_episode_steps: int,
+    ):
+        """Takes environments without a time limit of their own.
+
+        Args:
+            environments: The games.
+            spec: What others ask of them.
+            observation_spec: One game's observation.
+            max_episode_steps: Environment steps after which a game is truncated.
+        """
+        self.batch_size = len(environments)
+        self.spec = spec
+        self.observation_spec = observation_spec
+        self.environments = environments
+        self._max_episode_steps = max_episode_steps
+        self._steps = np.zeros(self.batch_size, np.int64)
+        self._over = np.zeros(self.batch_size, bool)
+        self._current = GamesStep(
+            observations=np.zeros((self.batch_size, *observation_spec.shape), observation_spec.dtype),
+            rewards=np.zeros(self.batch_size, np.float32),
+            terminated=np.zeros(self.batch_size, bool),
+            truncated=np.zeros(self.batch_size, bool),
+            lives=np.zeros(self.batch_size, np.int32),
+        )
+
+    def reset(self, games: np.ndarray, seeds: np.ndarray) -> GamesStep:
+        """See `Games.reset`."""
+        step = GamesStep(*(values.copy() for values in self._current))
+        for index, seed in zip(games, seeds, strict=True):
+            self._start(step, int(index), int(seed))
+        return self._give(step)
+
+    def step(self, actions: np.ndarray) -> GamesStep:
+        """See `Games.step`."""
+        step = GamesStep(*(values.copy() for values in self._current))
+        for index, action in enumerate(actions):
+            if self._over[index]:
+                self._start(step, index, None)
+                continue
+            observation, reward, terminated, truncated, info = self.environments[index].step(
+                int(action)
+            )
+            self._steps[index] += 1
+            step.observations[index] = observation
+            step.rewards[index] = float(reward)
+            step.terminated[index] = terminated
+            cut_off = truncated or self._steps[index] >= self._max_episode_steps
+            step.truncated[index] = not terminated and cut_off
+            step.lives[index] = info.get("lives", 0)
+        return self._give(step)
+
+    def render(self) -> np.ndarray:
+        """The screen of game 0, RGB uint8 `(height, width, 3)`."""
+        return np.asarray(self.environments[0].render())
+
+    def close(self) -> None:
+        """Closes the environments and their windows."""
+        for environment in self.environments:
+            environment.close()
+
+    def _start(self, step: GamesStep, index: int, seed: int | None) -> None:
+        observation, info = self.environments[index].reset(seed=seed)
+        self._steps[index] = 0
+        step.observations[index] = observation
+        step.rewards[index] = 0
+        step.terminated[index] = False
+        step.truncated[index] = False
+        step.lives[index] = info.get("lives", 0)
+
+    def _give(self, step: GamesStep) -> GamesStep:
+        self._over = step.terminated | step.truncated
+        self._current = step
+        return step
+
+
+@configurable
+def gymnasium_games(
+    *,
+    id: str,
+    batch_size: int,
+    max_episode_steps: int,
+    render_mode: str | None = None,
+    arguments: Mapping[str, Any] = gin.REQUIRED,
+    action_names: Sequence[str] = gin.REQUIRED,
+    wrapper: Builder | None = None,
+) -> GymnasiumGames:
+    """Games of any gymnasium environment with discrete actions and a box or discrete observation.
+
+    Args:
+        id: The environment's id, such as `CartPole-v1`.
+        batch_size: How many games run side by side.
+        max_episode_steps: Environment steps after which a game is truncated.
+        render_mode: None, "rgb_array" or "human".
+        arguments: What else the environment is made with, such as `{'is_slippery': False}`.
+        action_names: What the actions are called, for videos; none for their numbers.
+        wrapper: Is called with each environment and gives the one that is played.
+
+    Raises:
+        UserError: There is no such environment, it is not installed, or its actions or
+            observations are of a kind that no agent here can take.
+    """
+    environments = [_made(id, arguments, render_mode) for _ in range(batch_size)]
+    if wrapper is not None:
+        environments = [wrapper(each) for each in environments]
+    first = environments[0]
+    actions = first.action_space
+    if not isinstance(actions, spaces.Discrete) or actions.start != 0:
+        discrete = " Give it discrete ones where it has them, as in gymnasium_games.arguments = {'continuous': False}."
+        raise UserError(
+            f"{id} has the actions {actions}, and agents here choose among some that are counted "
+            f"from 0: CartPole-v1 would do.{discrete}"
+        )
+    names = tuple(action_names) or tuple(f"action {number}" for number in range(int(actions.n)))
+    if len(names) != actions.n:
+        raise UserError(
+            f"gymnasium_games.action_names names {len(names)} actions, and {id} has {actions.n}."
+        )
+    frame_skip = int(getattr(first, "frame_skip", 1))
+    spec = EnvironmentSpec(
+        name=id,
+        action_names=names,
+        frame_skip=frame_skip,
+        steps_per_second=first.metadata.get("render_fps", 30) / frame_skip,
+        random_and_human=None,
+        protocols=("greedy", "training"),
+        rules={"max_episode_steps": max_episode_steps, **arguments},
+    )
+    return GymnasiumGames(environments, spec, _observation_spec(id, first), max_episode_steps)
+
+
+def _made(
+    id: str, arguments: Mapping[str, Any], render_mode: str | None
+) -> gymnasium.Env[Any, Any]:
+    try:
+        return gymnasium.make(
+            id,
+            max_episode_steps=_NO_LIMIT,
+            render_mode=render_mode,
+            disable_env_checker=True,
+            **arguments,
+        )
+    except (gymnasium.error.Error, ImportError, TypeError, ValueError) as error:
+        near = errors.nearest(str(id), gymnasium.registry)
+        hint = f" Did you mean {near}?" if near and near != id else ""
+        raise UserError(
+            f"create_environment.id = {errors.shown(id)} cannot be made: "
+            f"{errors.first_line(error)}.{hint}"
+        ) from error
+
+
+def _observation_spec(id: str, environment: gymnasium.Env[Any, Any]) -> array_spec.BoundedArraySpec:
+    space = environment.observation_space
+    if isinstance(space, spaces.Discrete) and space.start == 0:
+        return array_spec.BoundedArraySpec((), np.int64, 0, int(space.n) - 1, "observation")
+    if isinstance(space, spaces.Box):
+        # Networks compute in 32 bits.
+        dtype = np.float32 if np.issubdtype(space.dtype, np.floating) else space.dtype
+        low, high = space.low.astype(dtype), space.high.astype(dtype)
+        return array_spec.BoundedArraySpec(space.shape, dtype, low, high, "observation")
+    raise UserError(
+        f"{id} has the observations {space}, and agents here take arrays of numbers or a number "
+        "counted from 0: bind a gymnasium_games.wrapper that makes them so."
+    )

@@ -1,0 +1,118 @@
+"""Action values that are no network's: a table, and a rule written by hand."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import gin
+import numpy as np
+import tensorflow as tf
+from tf_agents.networks import network
+
+from dqn_breakout.configurable import configurable, require
+
+
+@configurable(name="create_q_table")
+class QTable(network.Network):
+    """A table of action values, one row a state.
+
+    Attributes:
+        table: Action values, float64 `(S, A)`.
+        possible: Whether a state has an action, bool `(S, A)`; one that it has not is worth minus
+            infinity.
+    """
+
+    def __init__(self, observation_spec: Any, action_spec: Any, seed: int):
+        """Builds a table of zeros.
+
+        Args:
+            observation_spec: Spec of a state's number.
+            action_spec: The action's spec.
+            seed: Not used: nothing is random here.
+
+        Raises:
+            UserError: States are not numbered.
+        """
+        del seed
+        numbered = not observation_spec.shape and observation_spec.dtype.is_integer
+        require(
+            numbered,
+            "create_agent.q_network",
+            "is a table, and this environment's observations are "
+            f"{observation_spec.dtype.name} {tuple(observation_spec.shape)}: a table needs states "
+            "that are numbered, as FrozenLake-v1 has them; give a network.",
+        )
+        super().__init__(input_tensor_spec=observation_spec, state_spec=(), name="QTable")
+        shape = int(observation_spec.maximum) + 1, int(action_spec.maximum) + 1
+        self.table = tf.Variable(np.zeros(shape), trainable=False, name="table")
+        self.possible = tf.Variable(np.ones(shape, bool), trainable=False, name="possible")
+
+    def call(
+        self,
+        observation: tf.Tensor,
+        step_type: Any = None,
+        network_state: Any = (),
+        training: bool = False,
+    ) -> tuple[tf.Tensor, Any]:
+        """Action values, float64 `(B, A)`, of states `(B,)`."""
+        del step_type, training
+        q_values = tf.where(self.possible, self.table, tf.constant(-np.inf, tf.float64))
+        return tf.gather(q_values, observation), network_state
+
+    def values(self) -> np.ndarray:
+        """The table with minus infinity where an action is not possible, float64 `(S, A)`."""
+        return np.where(self.possible.numpy(), self.table.numpy(), -np.inf)
+
+    def assign(self, q_values: np.ndarray) -> None:
+        """Takes a table as `values` gives it."""
+        possible = q_values > -np.inf
+        self.possible.assign(possible)
+        self.table.assign(np.where(possible, q_values, 0.0))
+
+
+@configurable(name="create_rule")
+class Rule(network.Network):
+    """What each action is worth by hand: observations times weights that nobody learns."""
+
+    def __init__(
+        self,
+        observation_spec: Any,
+        action_spec: Any,
+        seed: int,
+        *,
+        weights: Sequence[Sequence[float]] = gin.REQUIRED,
+    ):
+        """Builds the rule.
+
+        Args:
+            observation_spec: Spec of observations, `(N,)`.
+            action_spec: The action's spec.
+            seed: Not used: nothing is random here.
+            weights: A row for each number of an observation, with one number for each action.
+
+        Raises:
+            UserError: They are of another shape.
+        """
+        del seed
+        shape = (*observation_spec.shape, int(action_spec.maximum) + 1)
+        values = np.array(weights, np.float32)
+        require(
+            values.shape == shape,
+            "create_rule.weights",
+            f"has the shape {values.shape}, and this environment's observations and actions need "
+            f"{shape}.",
+        )
+        super().__init__(input_tensor_spec=observation_spec, state_spec=(), name="Rule")
+        self.weights_by_hand = tf.Variable(values, trainable=False, name="weights")
+
+    def call(
+        self,
+        observation: tf.Tensor,
+        step_type: Any = None,
+        network_state: Any = (),
+        training: bool = False,
+    ) -> tuple[tf.Tensor, Any]:
+        """Action values, float32 `(B, A)`, of observations `(B, N)`."""
+        del step_type, training
+        return tf.cast(observation, tf.float32) @ self.weights_by_hand, network_state
