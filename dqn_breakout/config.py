@@ -29,9 +29,10 @@ from dqn_breakout.errors import UserError
 GIN_DIRECTORY: Path = Path(__file__).resolve().parent.parent / "gin"
 
 # What a binding was called once -> what it is called now.
-_MOVED: dict[str, str] = {
+_MOVED: dict[str, str | None] = {
     "build.q_network": "create_agent.q_network",
     "build.replay_buffer": "ReplayLearning.replay_buffer",
+    "create_q_network.convolution_lanes": None,
 }
 # Private: gin has no other list of what is registered, which the nearest spelling is looked up in.
 _REGISTRY = gin_config._REGISTRY
@@ -69,7 +70,8 @@ def resolve(name: str) -> Path:
 def _hint(name: str, meant: Mapping[str, str]) -> str:
     """Ends the sentence that a name is wrong; `meant` says what to write for a name."""
     if name in _MOVED:
-        return f"; it is {_MOVED[name]} now."
+        moved = _MOVED[name]
+        return f"; it is {moved} now." if moved else "; it is no more: leave it out."
     near = errors.nearest(name, meant)
     return f"; did you mean {meant[near]}?" if near else "."
 

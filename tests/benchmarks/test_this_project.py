@@ -66,9 +66,9 @@ def test_a_part_does_all_of_its_work_and_leaves_the_network(project: ThisProject
 
 
 def test_the_operations_are_those_of_a_train_step(project: ThisProject) -> None:
-    found = list(operations.operations(project.layers, project.batch_size, 2))
+    found = list(operations.operations(project.layers, project.batch_size))
     shapes = {each.name: each.call().shape for each in found}
-    assert shapes["convolution 1, forward"] == (2, 20, 20, 4)
+    assert shapes["convolution 1, forward"] == (4, 20, 20, 4)
     assert shapes["convolution 2, gradient of weights"] == (4, 4, 4, 4)
     assert shapes["dense 1, gradient of input"] == (4, 9 * 9 * 4)
     assert "convolution 1, gradient of input" not in shapes

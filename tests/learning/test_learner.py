@@ -129,7 +129,7 @@ def test_train_steps_in_groups_are_single_ones_on_fresh_batches(
 
 def create_picture_agent(recording: Recording) -> DeepQAgent:
     """An agent with a convolution, for `recording`'s frames."""
-    layers = {"conv_layers": ((4, 2, 1),), "dense_units": (8,), "convolution_lanes": 1}
+    layers = {"conv_layers": ((4, 2, 1),), "dense_units": (8,)}
     changes = {
         "q_network": lambda *arguments: create_q_network(*arguments, **layers),
         "target_update_period_train_steps": 4,

@@ -210,26 +210,6 @@ def test_what_a_person_is_told_before_a_long_run() -> None:
     assert told.startswith("399 transitions, about 0.00 GB when full; this machine has ")
 
 
-def test_the_graphs_that_play_and_train_take_lanes() -> None:
-    """Both know the size of their batches, without which a batch would take one lane."""
-    learning: Any = build(
-        create_q_network__conv_layers=((2, 2, 1),), create_q_network__convolution_lanes=2
-    ).learning
-    collector = learning.collector
-    playing = collector._collect.get_concrete_function(collector._current(), ())
-    assert convolutions(playing) == 2
-    # The values and the targets of each of a group's four batches.
-    training = learning.learner._train.get_concrete_function(tf.constant(1))
-    assert convolutions(training) == 2 * 4 * 2
-
-
-def convolutions(function: Any) -> int:
-    """Forward convolutions in a traced graph and in what it calls."""
-    graph = function.graph.as_graph_def()
-    nodes = [*graph.node, *(node for each in graph.library.function for node in each.node_def)]
-    return sum(node.op == "Conv2D" for node in nodes)
-
-
 # --- Divergence -----------------------------------------------------------------------------------
 
 
