@@ -22,6 +22,7 @@ from dqn_breakout import config, errors, machine
 from dqn_breakout.errors import UserError
 from dqn_breakout.runs import checkpoint_files, record
 from dqn_breakout.runs.directory import RunDirectory
+from tests.runs.small_run import files_in
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 
@@ -50,14 +51,6 @@ def run(tmp_path: Path) -> RunDirectory:
     run = RunDirectory(tmp_path / "run")
     run.create()
     return run
-
-
-def files(run: RunDirectory) -> dict[str, bytes]:
-    return {
-        str(path.relative_to(run.path)): path.read_bytes()
-        for path in run.path.rglob("*")
-        if path.is_file() and path.name != ".lock"
-    }
 
 
 def start(run: RunDirectory, seed: int = 7, env_steps: int = 0, config_text: str = "") -> None:
@@ -164,14 +157,14 @@ def test_the_seed_is_the_given_one_or_that_of_the_run_or_1(run):
 @pytest.mark.parametrize(("there", "given"), [(7, 8), (7, 0), (0, 1)])
 def test_another_seed_is_refused(run, there, given):
     start(run, there)
-    before = files(run)
+    before = files_in(run.path)
     with pytest.raises(UserError) as caught:
         record.settle_seed(run, given)
     assert caught.value.message == (
         f"The run in {run.path} has seed {there}, not {given}. Leave --seed out to continue it, "
         "or choose another --run_dir."
     )
-    assert files(run) == before
+    assert files_in(run.path) == before
 
 
 @pytest.mark.parametrize(
@@ -208,14 +201,14 @@ def test_checkpoints_without_a_record_or_a_config_are_refused(run, missing):
     (run.path / missing).unlink()
     network = {"000": np.zeros((2, 3), np.float32)}
     checkpoint_files.write_checkpoint(run.checkpoints, {"env_steps": 1}, {"network": network}, {})
-    before = files(run)
+    before = files_in(run.path)
     with pytest.raises(UserError) as caught:
         record.settle_seed(run, 7) if missing == "run.json" else check(run, *CONFIG)
     assert caught.value.message == (
         f"{run.path} has checkpoints but no {missing}, so it is not known what they are of. "
         "Restore the file, or choose another --run_dir."
     )
-    assert files(run) == before
+    assert files_in(run.path) == before
 
 
 # --- Config ---------------------------------------------------------------------------------------
@@ -235,27 +228,27 @@ def settle(run: RunDirectory, *bindings: str) -> None:
 def test_a_check_writes_nothing(run):
     text = check(run, *CONFIG)
     assert config.bindings(text)["run_record_test_agent.gamma"] == "0.99"
-    assert files(run) == {}
+    assert files_in(run.path) == {}
     settle(run, *CONFIG)
     kept = config.bindings(run.config_gin.read_text())
     assert kept["run_record_test_agent.layers"] == "(1, 2)"
     assert kept["run_record_test_agent.name"] == "'agent'"  # Defaults are kept as well.
     kept_as(run, "train.total_env_steps = 5")
-    before = files(run)
+    before = files_in(run.path)
     assert check(run, *CONFIG) == text
-    assert files(run) == before
+    assert files_in(run.path) == before
 
 
 def test_the_same_config_goes_on(run):
     settle(run, *CONFIG)
-    before = files(run)
+    before = files_in(run.path)
     settle(run, "AGENT_GAMMA = 9.9e-1", "run_record_test_agent.gamma = %AGENT_GAMMA", CONFIG[1])
     assert config.differences(before["config.gin"].decode(), run.config_gin.read_text()) == []
 
 
 def test_another_config_is_refused_and_names_each_binding_that_differs(run):
     settle(run, *CONFIG)
-    before = files(run)
+    before = files_in(run.path)
     with pytest.raises(UserError) as caught:
         settle(
             run,
@@ -269,7 +262,7 @@ def test_another_config_is_refused_and_names_each_binding_that_differs(run):
         "run_record_test_agent.name: 'agent' there, 'another' here. "
         "Give the same config to continue it, or choose another --run_dir."
     )
-    assert files(run) == before
+    assert files_in(run.path) == before
 
 
 def kept_as(run: RunDirectory, line: str) -> None:
@@ -322,18 +315,18 @@ def test_bindings_that_nothing_uses_are_refused(run, bindings, named):
     with pytest.raises(UserError) as caught:
         check(run, *CONFIG, *bindings)
     assert caught.value.message == f"Nothing uses the {named} Leave it out, or correct its scope."
-    assert files(run) == {}
+    assert files_in(run.path) == {}
 
 
 @pytest.mark.parametrize("content", [b"gamma = = 1\n", b"\xff\xfe\x00", None])
 def test_a_kept_config_that_is_no_gin_or_a_folder_is_named_and_kept(run, content):
     run.config_gin.mkdir() if content is None else run.config_gin.write_bytes(content)
-    before = files(run)
+    before = files_in(run.path)
     with pytest.raises(UserError) as caught:
         check(run, *CONFIG)
     assert caught.value.message.startswith(f"{run.config_gin} cannot be read (")
     assert caught.value.message.endswith("). Restore it, or choose another --run_dir.")
-    assert files(run) == before
+    assert files_in(run.path) == before
 
 
 # --- Starts ---------------------------------------------------------------------------------------
