@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from dqn_breakout.errors import UserError
 from dqn_breakout.runs import checkpoint_files
 from dqn_breakout.runs.checkpoint import RunCheckpointer
 from dqn_breakout.runs.directory import RunDirectory
@@ -140,6 +141,13 @@ def assert_equal(found: SmallRun, expected: dict[str, np.ndarray]) -> None:
         np.testing.assert_array_equal(values[name], value, err_msg=name)
 
 
+def assert_restored(run: RunDirectory, saved: SmallRun, keep: int = 2) -> None:
+    """A new process's run is the one that was saved, and no damage was found."""
+    found, _, damage = restored(run, keep)
+    assert damage == []
+    assert_equal(found, saved.values())
+
+
 def segment(start: int, stop: int) -> str:
     return f"rows-{start:012d}-{stop:012d}.npz.lz4"
 
@@ -163,6 +171,15 @@ def files_in(folder: Path) -> dict[str, bytes]:
         for path in sorted(folder.rglob("*"))
         if path.is_file()
     }
+
+
+def refused(folder: Path, ask: Callable[..., Any], *arguments: Any) -> str:
+    """The sentence with which something is refused; no file in a folder has changed."""
+    before = files_in(folder)
+    with pytest.raises(UserError) as caught:
+        ask(*arguments)
+    assert files_in(folder) == before
+    return caught.value.message
 
 
 def flip(path: Path) -> None:

@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-from dqn_breakout.errors import UserError
 from dqn_breakout.runs import checkpoint as checkpoint_module
 from dqn_breakout.runs import checkpoint_files
 from dqn_breakout.runs.checkpoint import RunCheckpointer
@@ -29,9 +28,11 @@ from tests.runs.small_run import (
     SmallRun,
     Variable,
     assert_equal,
+    assert_restored,
     checkpoint_names,
     files_in,
     flip,
+    refused,
     restored,
     saved_at,
     segment,
@@ -88,8 +89,7 @@ def test_a_restored_run_is_the_run_that_was_saved_and_goes_on_as_it_does(run, ro
     for each in (small, again):
         each.play(9)
     again.save(checkpointer)
-    third, _, _ = restored(run)
-    assert_equal(third, small.values())
+    assert_restored(run, small)
 
 
 def test_without_checkpoints_nothing_is_restored(run):
@@ -140,8 +140,7 @@ def test_rows_come_in_segments_of_limited_size(run, small_segments):
     assert segments_there(run) == {
         segment(*each) for each in [(0, 2), (2, 4), (4, 5), (5, 7), (7, 8)]
     }
-    again, _, _ = restored(run)
-    assert_equal(again, small.values())
+    assert_restored(run, small)
 
 
 def test_a_save_writes_new_rows_only(run):
@@ -178,11 +177,9 @@ def test_a_network_of_no_finite_numbers_is_not_saved(run, value):
     checkpointer = small.checkpointer(run)
     checkpointer.restore_newest()
     small.play(1)
-    before = files_in(run.path)
     small.layers["001"].assign(np.array([1.0, value], np.float32))
-    with pytest.raises(UserError, match="At 12 environment steps the network has weights that are"):
-        small.save(checkpointer)
-    assert files_in(run.path) == before
+    said = refused(run.path, small.save, checkpointer)
+    assert said.startswith("At 12 environment steps the network has weights that are")
 
 
 # --- Ahead of the next checkpoint -----------------------------------------------------------------
@@ -225,8 +222,7 @@ def test_rows_that_come_next_to_be_overwritten_are_not_written_ahead(run, monkey
     checkpointer.write_ahead()
     assert (checkpointer._ahead is not None) == ahead
     small.save(checkpointer)
-    again, _, _ = restored(run)
-    assert_equal(again, small.values())
+    assert_restored(run, small)
 
 
 @pytest.mark.parametrize(
@@ -257,8 +253,7 @@ def test_rows_overwritten_while_they_are_read_ahead_are_no_segment(
         checkpointer._wait()
     assert run.replay.exists() == written
     small.save(checkpointer)
-    again, _, _ = restored(run)
-    assert_equal(again, small.values())
+    assert_restored(run, small)
 
 
 def test_rows_that_cannot_be_read_ahead_though_they_are_there_are_an_error(
@@ -291,8 +286,7 @@ def test_a_segment_that_could_not_be_written_ahead_is_the_next_checkpoints(
                 small.save(checkpointer)
     assert checkpoint_names(run) == []
     small.save(checkpointer)
-    again, _, _ = restored(run)
-    assert_equal(again, small.values())
+    assert_restored(run, small)
     small.play(3)
     checkpointer.write_ahead()
     assert checkpointer._ahead is not None
@@ -361,22 +355,21 @@ def test_segments_of_checkpoints_that_failed_give_their_room_back(run, monkeypat
             assert segments_needed(run) < segments_there(run)
 
 
-def test_half_written_files_that_a_killed_process_left_go(run):
+def test_half_written_files_that_a_killed_process_left_go_and_nothing_else(run):
     saved_at(run, 5)
     for folder in (run.evaluations, run.videos):
         folder.mkdir()
+    for name in ("notes.tmp", ".notes.tmp", "some.json.4711.tmp", ".notes.1.tmp.txt"):
+        (run.path / name).write_text("mine")
     before = files_in(run.path)
-    (run.checkpoints / ".000000000014.4711.tmp").mkdir()
-    for half in (
-        run.path / ".summary.json.4711.tmp",
-        run.checkpoints / ".000000000014.4711.tmp" / "network.npz",
-        run.replay / f".{segment(5, 7)}.4711.tmp",
-        run.evaluations / ".000000000014.json.4711.tmp",
-        run.videos / ".000000000014.4711.tmp.mp4",
-    ):
-        half.write_bytes(b"half")
+    for folder in (run.path, run.checkpoints, run.replay, run.evaluations, run.videos):
+        (folder / ".some.json.4711.tmp").write_bytes(b"half")
+        (folder / ".000000000014.4711.tmp.mp4").write_bytes(b"half")
+        (folder / ".000000000014.4711.tmp").mkdir()
+        (folder / ".000000000014.4711.tmp" / "network.npz").write_bytes(b"half")
     restored(run)
     assert files_in(run.path) == before
+    assert not list(run.path.rglob(".0*"))
     assert checkpoint_names(run) == [10]
 
 
@@ -406,9 +399,7 @@ def test_a_save_that_fails_at_any_point_costs_no_checkpoint(run, tmp_path, monke
         assert len(sound(copy)) >= 2
         # There is room again: the same process saves, and another one goes on.
         twin.save(checkpointer)
-        again, _, damage = restored(copy)
-        assert damage == []
-        assert_equal(again, twin.values())
+        assert_restored(copy, twin)
 
 
 # --- Damage ---------------------------------------------------------------------------------------
@@ -453,17 +444,13 @@ def test_with_all_damaged_each_is_named_and_nothing_is_read_or_deleted(two, monk
     run, _ = two
     flip(run.replay / segment(0, 5))
     (run.checkpoints / "000000000010" / "manifest.json").unlink()
-    before = files_in(run.path)
     monkeypatch.setattr(Checkpoint, "segment", raises(AssertionError("read")))
     small = SmallRun()
-    with pytest.raises(UserError) as caught:
-        small.checkpointer(run).restore_newest()
-    message = caught.value.message
+    message = refused(run.path, small.checkpointer(run).restore_newest)
     assert message.startswith(f"No checkpoint in {run.checkpoints} is sound: ")
     assert f"{segment(0, 5)} was changed: its checksum does not match" in message
     assert "000000000010/manifest.json cannot be read" in message
     assert "Nothing was deleted." in message
-    assert files_in(run.path) == before
     assert_equal(small, SmallRun().values())
 
 
@@ -475,9 +462,7 @@ def test_a_run_that_went_back_writes_the_damaged_checkpoint_anew(two):
     again.play(5)
     again.save(checkpointer)
     assert sound(run) == [20, 10]
-    third, _, damage = restored(run)
-    assert damage == []
-    assert_equal(third, again.values())
+    assert_restored(run, again)
 
 
 @pytest.mark.parametrize("harmed", ["network.npz", "manifest.json"])
@@ -551,23 +536,17 @@ def with_another_part() -> SmallRun:
 )
 def test_a_checkpoint_of_another_run_is_refused_and_stays(run, other, said):
     saved_at(run, 7)
-    before = files_in(run.path)
     small = other()
-    with pytest.raises(UserError) as caught:
-        small.checkpointer(run).restore_newest()
+    message = refused(run.path, small.checkpointer(run).restore_newest)
     (path,) = checkpoint_files.checkpoints(run.checkpoints)
-    assert caught.value.message.startswith(f"The checkpoint {path} is of another run: ")
-    assert caught.value.message.endswith(f"{said} Nothing was deleted.")
+    assert message.startswith(f"The checkpoint {path} is of another run: ")
+    assert message.endswith(f"{said} Nothing was deleted.")
     assert all((layer.value == 0).all() for layer in small.layers.values())
-    assert files_in(run.path) == before
 
 
 def test_a_checkpoint_of_another_seed_than_the_record_says_is_refused(run):
     """As after a flipped digit in run.json, where no --seed is given."""
     saved_at(run, 5)
-    before = files_in(run.path)
-    with pytest.raises(
-        UserError, match=r"run\.json says that the seed is 8, and .* is of seed 7\."
-    ):
-        SmallRun().checkpointer(run, seed=8).restore_newest()
-    assert files_in(run.path) == before
+    said = refused(run.path, SmallRun().checkpointer(run, seed=8).restore_newest)
+    assert said.startswith(f"{run.run_json} says that the seed is 8, and ")
+    assert " is of seed 7." in said

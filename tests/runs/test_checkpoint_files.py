@@ -24,7 +24,7 @@ import pytest
 from dqn_breakout.errors import UserError
 from dqn_breakout.runs import checkpoint_files
 from dqn_breakout.runs.checkpoint_files import Checkpoint, DamagedCheckpoint
-from tests.runs.small_run import FullDisk, files_in
+from tests.runs.small_run import FullDisk, files_in, refused
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 
@@ -257,15 +257,11 @@ def test_a_checkpoint_of_another_version_is_refused_and_not_called_damaged(folde
     (checkpoint.path / "manifest.json").write_text(json.dumps({"format": other, "parts": []}))
     folders.write(2000)
     (folders.checkpoints / "000000002000" / "manifest.json").write_text("{")
-    before = folders.files()
-    with pytest.raises(UserError) as caught:
-        read(folders, checkpoint.path)
-    assert caught.value.message == (
+    assert refused(folders.path, read, folders, checkpoint.path) == (
         f"The checkpoint {checkpoint.path} is of another version of this project (format {other}, "
         "not 2); it is neither damaged nor deleted. Go on with the version that began it (run.json "
         "names its revision), or start anew in another --run_dir."
     )
-    assert folders.files() == before
 
 
 def test_a_newer_checkpoint_of_this_version_is_not_another_ones(folders):
@@ -455,23 +451,6 @@ def test_a_process_killed_while_writing_leaves_the_earlier_checkpoint(folders, a
     assert len(list(folders.checkpoints.iterdir())) == 2
 
 
-def test_sweeping_takes_what_is_half_written_and_nothing_else(folders):
-    folders.write(1000)
-    before = folders.files()
-    for folder in (folders.path, folders.checkpoints, folders.replay):
-        (folder / ".some.json.4711.tmp").write_bytes(b"half")
-        (folder / ".000000002000.4711.tmp.mp4").write_bytes(b"half")
-        (folder / ".000000002000.4711.tmp").mkdir()
-        (folder / ".000000002000.4711.tmp" / "network.npz").write_bytes(b"half")
-    mine = ["notes.tmp", ".notes.tmp", ".lock", "some.json.4711.tmp", ".notes.1.tmp.txt"]
-    for name in mine:
-        (folders.path / name).write_bytes(b"mine")
-    for folder in (folders.path, folders.checkpoints, folders.replay, folders.path / "missing"):
-        checkpoint_files.sweep(folder)
-    assert folders.files() == {**before, **dict.fromkeys(mine, b"mine")}
-    assert not list(folders.path.rglob(".0*"))
-
-
 # --- Opening the newest ---------------------------------------------------------------------------
 
 
@@ -515,14 +494,12 @@ def test_newest_arrays_looks_again_where_a_checkpoint_goes_while_it_is_read(fold
 
 
 def test_newest_arrays_without_any_sound_one_says_what_to_do(folders):
-    with pytest.raises(UserError) as caught:
-        checkpoint_files.newest_arrays(folders.checkpoints, "network")
-    assert caught.value.message == (
+    newest = (checkpoint_files.newest_arrays, folders.checkpoints, "network")
+    assert refused(folders.path, *newest) == (
         f"There is no checkpoint in {folders.checkpoints}: train first, or give another folder."
     )
     for env_steps in (1000, 2000):
         (folders.write(env_steps).path / "manifest.json").write_text("{}")
-    with pytest.raises(UserError) as caught:
-        checkpoint_files.newest_arrays(folders.checkpoints, "network")
-    assert "000000001000/manifest.json is damaged" in caught.value.message
-    assert "000000002000/manifest.json is damaged" in caught.value.message
+    said = refused(folders.path, *newest)
+    assert "000000001000/manifest.json is damaged" in said
+    assert "000000002000/manifest.json is damaged" in said
