@@ -116,7 +116,14 @@ def train(
         parts = build(record.settle_seed(run, seed), ignore_memory)
         closing.enter_context(_failures_told(run, parts))
         closing.callback(parts.learning.close)
-        operative_config = _check(run, parts, schedule.total_env_steps)
+        fill = parts.learning.random_fill_env_steps
+        require(
+            schedule.total_env_steps > fill,
+            "train.total_env_steps",
+            f"is {schedule.total_env_steps:,}, but the random fill alone takes {fill:,} "
+            "environment steps; give more.",
+        )
+        operative_config = record.check_config(run)
         checkpointer = RunCheckpointer(
             run, parts.learning.parts, parts.learning.rows, parts.seed, schedule.keep_checkpoints
         )
@@ -138,18 +145,6 @@ def train(
     stopped_by = stop.received.name if stop.received is not None else None
     console.tell(console.end(run, parts.learning.env_steps, stopped_by))
     return stop.exit_code
-
-
-def _check(run: RunDirectory, parts: Experiment, total_env_steps: int) -> str:
-    """Refuses a budget without training, and a run of another config; returns this run's."""
-    fill = parts.learning.random_fill_env_steps
-    require(
-        total_env_steps > fill,
-        "train.total_env_steps",
-        f"is {total_env_steps:,}, but the random fill alone takes {fill:,} environment steps; "
-        "give more.",
-    )
-    return record.check_config(run)
 
 
 def _milestones(
@@ -230,11 +225,7 @@ def _record_and_tell_start(
 
 @contextlib.contextmanager
 def _failures_told(run: RunDirectory, parts: Experiment) -> Iterator[None]:
-    """Says in a sentence what ended training.
-
-    Raises:
-        UserError: Training has diverged, or a file could not be written.
-    """
+    """Says in a sentence what ended training: it has diverged, or a file could not be written."""
     try:
         yield
     except Divergence as divergence:

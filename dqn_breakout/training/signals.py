@@ -50,11 +50,7 @@ class StopSignals:
         return 128 + self.received if self.received is not None else 0
 
     def check(self) -> None:
-        """Leaves what may be left undone, such as an evaluation.
-
-        Raises:
-            Stopped: A stop was asked for.
-        """
+        """Raises `Stopped` where a stop was asked for, in what may be left undone."""
         if self.received is not None:
             raise Stopped
 
