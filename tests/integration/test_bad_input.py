@@ -134,7 +134,7 @@ RUNS: dict[str, tuple[Callable[[RunDirectory], Any], tuple[str, ...], str]] = {
     "checkpoints of another network": (
         change_the_network,
         ("--gin_bindings=create_q_network.dense_units=(17,)",),
-        "{run}/checkpoints/.* is of another run: in its network, .* has shape",
+        "{run}/checkpoints/.* is of another run: in its network, .* there and float32",
     ),
     "a damaged record": (lambda run: run.run_json.write_text("{"), (), "run.json is damaged"),
     "no record": (lambda run: run.run_json.unlink(), (), "checkpoints but no run.json"),

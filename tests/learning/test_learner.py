@@ -184,7 +184,7 @@ def test_a_group_on_the_replay_buffer_is_its_batches_one_after_another() -> None
         (63, 0, 4, 4, 12),
         (10, 0, 1, 4, 8),
         (100, 0, 250, 1, 0),
-        (-20_000, 0, 4, 1, 0),
+        (100, 50, 4, 1, 0),
     ],
 )
 def test_train_steps_due(
