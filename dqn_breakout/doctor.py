@@ -25,8 +25,6 @@ from dqn_breakout.errors import UserError
 from dqn_breakout.runs.files import expanded
 
 _INSTALL = "Run `make setup`, and use its Python: .venv/bin/python -m dqn_breakout.doctor"
-_CPUINFO = Path("/proc/cpuinfo")
-_BFLOAT16 = {"amx_bf16", "avx512_bf16", "bf16"}  # As Linux calls what multiplies in it.
 # A checkpoint's replay rows are compressed: of an 84x84 frame LZ4 left 265 to 1,566 bytes on the
 # four games that were measured. Rounded up, with the rest of the row.
 _DISK_BYTES_PER_TRANSITION = 2_000
@@ -73,7 +71,7 @@ def examine(
         return
     versions = f"TF-Agents {tf_agents.__version__}, legacy Keras {tf_keras.__version__}"
     yield Finding(f"TensorFlow {tf.__version__}, {versions} load")
-    yield Finding(f"CPU: {machine.usable_cores()} cores, bfloat16: {_bfloat16()}")
+    yield Finding(f"CPU: {machine.usable_cores()} cores")
     gpus = [device.name for device in tf.config.list_physical_devices("GPU")]
     yield Finding(f"GPUs: {', '.join(gpus) or 'none, training runs on the CPU'}")
     yield check_ffmpeg()
@@ -173,14 +171,6 @@ def check_disk(there: Path, transitions: int, free_bytes: int) -> Finding:
         f"Disk: {_gb(needed)} needed at most for checkpoints, {_gb(free_bytes)} free at {there}",
         "Make room there, or choose a --run_dir elsewhere." if needed > free_bytes else "",
     )
-
-
-def _bfloat16() -> str:
-    """Whether the processor multiplies in bfloat16, as far as the system tells."""
-    if not _CPUINFO.exists():
-        return "not known"
-    found = sorted(_BFLOAT16 & set(_CPUINFO.read_text().split()))
-    return f"yes ({', '.join(found)})" if found else "no"
 
 
 def _gb(count: int) -> str:

@@ -76,26 +76,6 @@ def test_a_bare_python_gets_lines_and_no_trace() -> None:
     assert result.stderr == ""
 
 
-@pytest.mark.parametrize(
-    ("flags", "told"),
-    [
-        ("sse2 avx512_bf16", "yes (avx512_bf16)"),
-        ("amx_bf16 avx512_bf16", "yes (amx_bf16, avx512_bf16)"),
-        ("asimd bf16", "yes (bf16)"),
-        ("sse2 avx2", "no"),
-        (None, "not known"),
-    ],
-)
-def test_bfloat16_is_told(
-    flags: str | None, told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    cpuinfo = tmp_path / "cpuinfo"
-    if flags is not None:
-        cpuinfo.write_text(f"model name : x\nflags : {flags}\n")
-    monkeypatch.setattr(doctor, "_CPUINFO", cpuinfo)
-    assert doctor._bfloat16() == told
-
-
 def test_an_ffmpeg_that_does_not_run_fails(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("IMAGEIO_FFMPEG_EXE", "/no/such/ffmpeg")
     finding = doctor.check_ffmpeg()
