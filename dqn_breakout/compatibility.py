@@ -31,12 +31,11 @@ def prepare() -> None:
         ImportError: TensorFlow was imported before this package, with Keras 3.
     """
     select_legacy_keras()
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2" if has_nvidia_driver() else "3")
-    if any(isinstance(finder, _MendingFinder) for finder in sys.meta_path):
-        return
-    sys.meta_path.insert(0, _MendingFinder())
-    if _TENSOR_SPEC in sys.modules:
-        mend_uint8_sampling(sys.modules[_TENSOR_SPEC])
+    # What TensorFlow says about CUDA matters only where an NVIDIA card can be in use.
+    nvidia = any(os.path.exists(device) for device in ("/dev/nvidiactl", "/dev/dxg"))
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2" if nvidia else "3")
+    if not any(isinstance(finder, _MendingFinder) for finder in sys.meta_path):
+        sys.meta_path.insert(0, _MendingFinder())
 
 
 def select_legacy_keras() -> None:
@@ -157,8 +156,3 @@ class _MendingFinder(MetaPathFinder):
 
         spec.loader.exec_module = execute_and_mend  # type: ignore[method-assign]
         return spec
-
-
-def has_nvidia_driver() -> bool:
-    """Whether an NVIDIA card can be in use, so that what TensorFlow says about CUDA matters."""
-    return any(os.path.exists(device) for device in ("/dev/nvidiactl", "/dev/dxg"))

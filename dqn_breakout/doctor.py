@@ -87,25 +87,15 @@ def examine(
         yield Finding(f"Config {' '.join([*gin_files, *gin_bindings])}", error.message)
         return
     yield Finding(f"{spec.name} starts, with {len(spec.action_names)} actions")
-    if replay is None:
-        return
-    capacity, row_bytes = replay
-    yield check_memory(
-        capacity,
-        row_bytes,
-        replay_buffer.OTHER_MEMORY_BYTES,
-        machine.memory_bytes(),
-        int(psutil.virtual_memory().available),
-    )
-    yield check_disk(there, capacity, shutil.disk_usage(there).free)
+    if replay:
+        capacity, row_bytes = replay
+        free = min(machine.memory_bytes(), int(psutil.virtual_memory().available))
+        yield check_memory(capacity, row_bytes, replay_buffer.OTHER_MEMORY_BYTES, free)
+        yield check_disk(there, capacity, shutil.disk_usage(there).free)
 
 
 def _replay(observation: Any, stacked: bool) -> tuple[int, int] | None:
-    """Transitions that the config keeps in replay and bytes of each; None where it has no replay.
-
-    Raises:
-        UserError: It does not say how many, or where they lie.
-    """
+    """Transitions that the config keeps in replay and bytes of each; None where it has no replay."""
     from dqn_breakout import config, configurable
     from dqn_breakout.replay import frame_table, replay_buffer, stored_observations
 
@@ -143,24 +133,17 @@ def check_ffmpeg() -> Finding:
         return Finding(f"ffmpeg, for videos, does not run: {error}", mend)
 
 
-def check_memory(
-    transitions: int, row_bytes: int, other_bytes: int, total_bytes: int, available_bytes: int
-) -> Finding:
-    """Whether the memory that is free now holds a full replay buffer and what training takes.
-
-    The replay buffer has `transitions` of `row_bytes`; training takes `other_bytes` beside it. This
-    process may use `total_bytes`, and `available_bytes` of the machine's are free.
-    """
-    available = min(total_bytes, available_bytes)
+def check_memory(transitions: int, row_bytes: int, other_bytes: int, free_bytes: int) -> Finding:
+    """Whether free memory holds a full replay buffer, and `other_bytes` that training takes."""
     needed = transitions * row_bytes + other_bytes
-    fitting = (available - other_bytes) // row_bytes // 10_000 * 10_000
+    fitting = (free_bytes - other_bytes) // row_bytes // 10_000 * 10_000
     mend = "Close other programs, or use a machine with more memory."
     if fitting > 0:
         mend = f"Close other programs, or: create_replay_buffer.capacity_transitions = {fitting}"
     return Finding(
         f"Memory: {_gb(needed)} needed with {transitions:,} transitions in replay, "
-        f"{_gb(available)} of {_gb(total_bytes)} free",
-        mend if needed > available else "",
+        f"{_gb(free_bytes)} free",
+        mend if needed > free_bytes else "",
     )
 
 

@@ -71,21 +71,6 @@ def test_tensorflow_with_keras_3_first_is_refused(monkeypatch: pytest.MonkeyPatc
         compatibility.select_legacy_keras()
 
 
-def test_tf_agents_imported_first_is_mended_too() -> None:
-    result = run_python(
-        """
-import sys, types
-sys.modules["gym"] = types.ModuleType("gym")  # As where gym is installed.
-from tf_agents.specs import tensor_spec
-import dqn_breakout
-import tensorflow as tf
-tensor_spec.sample_bounded_spec(tensor_spec.BoundedTensorSpec((2,), tf.uint8, 0, 255))
-""",
-        TF_USE_LEGACY_KERAS="1",
-    )
-    assert result.returncode == 0, result.stderr
-
-
 def test_preparing_again_adds_nothing() -> None:
     finders = list(sys.meta_path)
     sample = tensor_spec.sample_bounded_spec
