@@ -275,31 +275,13 @@ def operative_config() -> str:
 
 
 def bindings(text: str) -> dict[str, str]:
-    """Reads a gin text: `create_agent.gamma`, or the name of a macro -> the value as text.
+    """Reads a gin text: `scope/create_agent.gamma` -> its value as text, macros replaced.
 
     Values are on one line and in one spelling: `2.5e-4` is `0.00025`, dictionaries are sorted.
     Raises UserError where the text is not gin, includes or imports.
     """
     settings = _settings(text, _AsWritten(), title="The configuration")
-    return {name: value for name, value, _ in settings}
-
-
-def differences(old: str, new: str) -> list[str]:
-    """Says how two configurations differ, macros replaced by what they stand for.
-
-    Returns one such as `create_agent.gamma: 0.99 there, 0.5 here` for each parameter that differs,
-    sorted by its name. Raises UserError where a text is not gin.
-    """
-    there, here = _without_macros(old), _without_macros(new)
-    return [
-        f"{name}: {there.get(name, 'not set')} there, {here.get(name, 'not set')} here"
-        for name in sorted(there.keys() | here.keys())
-        if there.get(name) != here.get(name)
-    ]
-
-
-def _without_macros(text: str) -> dict[str, str]:
-    found = bindings(text)
+    found = {name: value for name, value, _ in settings}
     macros = {name: value for name, value in found.items() if "." not in name}
     for _ in macros:  # One may stand for another.
         for name, value in found.items():
@@ -307,8 +289,22 @@ def _without_macros(text: str) -> dict[str, str]:
     return {name: value for name, value in found.items() if name not in macros}
 
 
+def differences(old: str, new: str) -> list[str]:
+    """Says how two configurations differ.
+
+    Returns one such as `create_agent.gamma: 0.99 there, 0.5 here` for each parameter that differs,
+    sorted by its name. Raises UserError where a text is not gin.
+    """
+    there, here = bindings(old), bindings(new)
+    return [
+        f"{name}: {there.get(name, 'not set')} there, {here.get(name, 'not set')} here"
+        for name in sorted(there.keys() | here.keys())
+        if there.get(name) != here.get(name)
+    ]
+
+
 def unused_bindings() -> list[str]:
-    """Returns the bindings that no configurable has used so far, sorted; macros are none.
+    """Returns the bindings that no configurable has used so far, sorted.
 
     A binding is used once its configurable was called in its scope and received its value: not
     overridden by an inner scope, and not passed by the caller, who wins over gin without a word.
@@ -318,4 +314,4 @@ def unused_bindings() -> list[str]:
         *scopes, setting = name.split("/")
         used |= {("/".join([*scopes[:n], setting]), value) for n in range(len(scopes) + 1)}
     given = bindings(gin.config_str()).items()
-    return sorted(name for name, value in given if "." in name and (name, value) not in used)
+    return sorted(name for name, value in given if (name, value) not in used)

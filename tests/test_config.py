@@ -247,7 +247,8 @@ def test_any_text_is_taken_whole_or_refused_with_one_sentence(tmp_path_factory, 
         refused = error.message
     assert refused is None or (refused and refused.isprintable())
     written = gin.config_str()
-    assert len(config.bindings(written)) == sum(map(len, gin.config._CONFIG.values()))
+    parameters = {key: bound for key, bound in gin.config._CONFIG.items() if "macro" not in key[1]}
+    assert len(config.bindings(written)) == sum(map(len, parameters.values()))
     assert config.differences(written, written) == []
 
 
@@ -298,11 +299,10 @@ def test_the_operative_config_holds_what_was_used_and_nothing_of_tf_agents():
     assert "Foreign_" in gin.operative_config_str()
     assert "Foreign_" not in text
     assert config.bindings(text) == {
-        "GAME": "'Breakout'",
         "Agent_.gain": "0.99",
         "Agent_.network": "@network_",
         "network_.layers": repr(layers),
-        "network_.activation": "%GAME",
+        "network_.activation": "'Breakout'",
         "network_.inner": "None",
     }
 
@@ -310,10 +310,9 @@ def test_the_operative_config_holds_what_was_used_and_nothing_of_tf_agents():
 def test_bindings_are_spelt_in_one_way():
     text = "A = \"b\"  # C.\ns.rate = 1\ns.rate = 2.5e-4\nx/m.s.d = {'b': [1,\n 2], 'a': (3,)}\n"
     assert config.bindings(text + "s:\n  part = [%A, @x/y]\n  text = ('a '\n 'b')\n") == {
-        "A": "'b'",
         "s.rate": "0.00025",
         "x/m.s.d": "{'a': (3,), 'b': [1, 2]}",
-        "s.part": "[%A, @x/y]",
+        "s.part": "['b', @x/y]",
         "s.text": "'a b'",
     }
     for line in ("include 'base.gin'", "import os", "a.c = (1, 2"):

@@ -23,11 +23,7 @@ from dqn_breakout.runs.files import write_atomically
 @command_line.told
 def main(arguments: Sequence[str] | None = None) -> None:
     """Runs the command with these words, or those of this process."""
-    _draw(_parser().parse_args(arguments))
-
-
-def _draw(options: argparse.Namespace) -> None:
-    """Writes what the options ask for, and notes for the reader on stderr."""
+    options = _parser().parse_args(arguments)
     output = options.output or Path("panels.png" if options.panels else "curve.png")
     for path, suffixes in ((output, figures.SUFFIXES), (options.data, comparison.SUFFIXES)):
         if path and path.suffix not in suffixes:

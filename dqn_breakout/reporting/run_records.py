@@ -116,9 +116,7 @@ def _read_evaluations(folder: Path) -> pd.DataFrame:
 
 
 def _count(settings: Mapping[str, str], name: str) -> int | None:
-    """A whole number of a configuration, which stands there directly or as a macro."""
     value = settings.get(name, "")
-    value = settings.get(value.removeprefix("%"), value)
     return int(value) if value.isdecimal() else None
 
 
