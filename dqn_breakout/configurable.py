@@ -1,7 +1,7 @@
 """Builders that gin configures and that refuse wrong numbers: what fits stands in the signature.
 
-    @configurable
-    def create_learner(agent, *, batch_size: PositiveInt = gin.REQUIRED): ...
+@configurable
+def create_learner(agent, *, batch_size: PositiveInt = gin.REQUIRED): ...
 """
 
 from __future__ import annotations

@@ -95,7 +95,7 @@ def examine(
 
 
 def _replay(observation: Any, stacked: bool) -> tuple[int, int] | None:
-    """Transitions that the config keeps in replay and bytes of each; None where it has no replay."""
+    """Transitions that the config keeps in replay and bytes of each; None where there is none."""
     from dqn_breakout import config, configurable
     from dqn_breakout.replay import frame_table, replay_buffer, stored_observations
 

@@ -157,7 +157,10 @@ WRONG = [
     ("Agent_.network = [{1: @s/netwrk_}]", "reference '@netwrk_'; did you mean network_?"),
     ("twin.size = 3", "1: Ambiguous selector 'twin', matches ["),
     ("network_.decay_ = 1", "; did you mean Agent_.decay_?"),
-    ("Agent_.train_step = 1", "1: Configurable 'Agent_' has denylisted kwarg 'train_step'; did you"),
+    (
+        "Agent_.train_step = 1",
+        "1: Configurable 'Agent_' has denylisted kwarg 'train_step'; did you",
+    ),
     ("x/Foreign_.glow = 0.5", "1: Foreign_ is TF-Agents' own, and this project sets it up itself;"),
     ("agents.Foreign_.glow = 0.5", "itself; did you mean create_foreign_.glow?"),
     ("macro.value = 1", "1: macro is TF-Agents' own, and this project sets it up itself"),

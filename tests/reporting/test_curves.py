@@ -83,7 +83,10 @@ def refused(arguments, capsys):
         ("RUN --published=no.csv", "no.csv cannot be read as CSV"),
         ("RUN --published=CSV", "Give a --published_label for each of breakout/nature_cnn/DQN, b"),
         ("RUN --published=CSV --published_curve=DQN", "'DQN' means several curves; give one of"),
-        ("RUN --published=CSV --published_curve=DQN/natur", "; give one of breakout/nature_cnn/DQN"),
+        (
+            "RUN --published=CSV --published_curve=DQN/natur",
+            "; give one of breakout/nature_cnn/DQN",
+        ),
         ("RUN --published=CSV --published_curve=C51", "'C51' means no published curve here; give"),
         ("RUN --panels --random_score=1", "have no place in --panels"),
     ],
