@@ -57,18 +57,12 @@ print(tf.keras.Model.__module__)
     assert "InitializeLog" not in result.stderr
 
 
-def imported_first(keras: str) -> Any:
-    """TensorFlow, imported before this package, with that Keras."""
-    model = types.SimpleNamespace(__module__=f"{keras}.src.engine.training")
-    return types.SimpleNamespace(keras=types.SimpleNamespace(Model=model))
-
-
 def test_tensorflow_with_keras_3_first_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "tensorflow", imported_first("tf_keras"))
-    compatibility.select_legacy_keras()
-    monkeypatch.setitem(sys.modules, "tensorflow", imported_first("keras"))
+    model = types.SimpleNamespace(__module__="keras.src.engine.training")
+    keras = types.SimpleNamespace(Model=model)
+    monkeypatch.setitem(sys.modules, "tensorflow", types.SimpleNamespace(keras=keras))
     with pytest.raises(ImportError, match="Import dqn_breakout first"):
-        compatibility.select_legacy_keras()
+        compatibility.prepare()
 
 
 def test_preparing_again_adds_nothing() -> None:
