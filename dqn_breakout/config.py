@@ -200,12 +200,18 @@ def _own_names() -> list[str]:
 
 
 def _hint(wrong: str, names: Collection[str]) -> str:
-    """Ends the sentence that a name is wrong: by the one of that parameter, or the nearest."""
-    *_, parameter = wrong.split(".")
+    """Ends the sentence that a name is wrong, by the name that was meant.
+
+    In this order: a like parameter of the same builder, that parameter of another, a like name.
+    """
+    builder, _, parameter = wrong.rpartition(".")
+    own = [name.removeprefix(f"{builder}.") for name in names if name.startswith(f"{builder}.")]
     same = [name for name in names if name.endswith(f".{parameter}")]
-    alike = [name for name in names if ("." in name) == ("." in wrong)]
-    near = same[0] if len(same) == 1 else errors.nearest(wrong, alike)
-    return f"; did you mean {near}?" if near else "."
+    if near := errors.nearest(parameter, own):
+        return f"; did you mean {builder}.{near}?"
+    # Of several, the outermost, which is registered last and hands it on.
+    meant = same[-1] if same else errors.nearest(wrong, names)
+    return f"; did you mean {meant}?" if meant else "."
 
 
 def _check_macros(places: dict[str, str], referred_to: set[str]) -> None:

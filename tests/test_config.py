@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -350,9 +349,3 @@ def test_bindings_are_unused_until_what_they_configure_was_called_with_them():
         network()
     many(b=1, c=1)
     assert config.unused_bindings() == []
-
-
-def test_importing_config_does_not_import_tensorflow():
-    code = "import sys, dqn_breakout.config; sys.exit('tensorflow' in sys.modules)"
-    root = Path(__file__).resolve().parent.parent
-    assert subprocess.run([sys.executable, "-c", code], cwd=root, check=False).returncode == 0
