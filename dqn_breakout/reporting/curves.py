@@ -58,8 +58,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if options.data:
         _write(options.data, comparison.encoded(rows, options.data.suffix))
     for name, run in runs.items():
-        for note in run.notes:
-            print(f"Note: {note}", file=sys.stderr)
         if run.log[comparison.RETURN].isna().all():
             print(f"Note: no full game has ended yet in {name}.", file=sys.stderr)
 
