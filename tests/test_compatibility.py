@@ -136,7 +136,7 @@ def test_an_installed_gym_is_left_alone(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize(("found", "asked"), [(None, ["setuptools"]), (object(), [])])
 def test_setuptools_is_asked_for_a_missing_distutils(found, asked, monkeypatch):
-    imported = []
+    imported: list[str] = []
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: found)
     monkeypatch.setattr(importlib, "import_module", imported.append)
     compatibility.provide_distutils()
