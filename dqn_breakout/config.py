@@ -220,7 +220,7 @@ def _check_macros(places: dict[str, str], referred_to: set[str]) -> None:
         raise UserError(f"The macro %{name} is not defined{_hint(name, places)}")
     for name in places.keys() - referred_to:
         if places[name].partition(" line ")[0] not in available():
-            hint = _hint(name, {*_own_names(), *referred_to})
+            hint = _hint(name, [*_own_names(), *referred_to])
             raise UserError(f"{places[name]}: nothing refers to a macro %{name}{hint}")
 
 

@@ -53,7 +53,7 @@ class CompressedFrameStore:
         self._chunks: list[memoryview] = []
         self._frames_in_chunk: list[int] = []
         self._empty_chunks: list[int] = []
-        self._chunk = 0  # The chunk that is being filled, and how far it is: there is none yet.
+        self._chunk = 0  # The chunk that is being filled, none so far, and how full it is.
         self._filled = self._chunk_bytes
 
     @property
