@@ -39,10 +39,10 @@ BINDINGS = {
     "create_agnet.gamma = 0.9": "'create_agnet'; did you mean create_agent",
     "evaluation/create_environment.frame_skip = 2": "Nothing uses the binding evaluation/create_e",
     "train.run_dir = 'x'": "train.run_dir",
-    "DqnAgent.gamma = 0.5": "TF-Agents' own.*; write create_agent.gamma",
+    "DqnAgent.gamma = 0.5": "TF-Agents' own.*; did you mean create_agent.gamma",
     # What TF-Agents' agent would do and this one does not: bound, it would be a lie.
-    "DqnAgent.n_step_update = 3": "DqnAgent.n_step_update is TF-Agents' own",
-    "QNetwork.fc_layer_params = (3,)": "QNetwork.fc_layer_params is TF-Agents' own",
+    "DqnAgent.n_step_update = 3": "DqnAgent is TF-Agents' own",
+    "QNetwork.fc_layer_params = (3,)": "QNetwork is TF-Agents' own",
     # Not gin.
     "create_agent.gamma": "'create_agent.gamma'.* '='",
     "create_agent.gamma = = 1": "'create_agent.gamma = = 1'",
