@@ -47,14 +47,12 @@ def main() -> int:
     if FLAGS.seed is not None:
         name += f"-seed{FLAGS.seed}"
     # TensorFlow takes seconds to import: after the flags were looked at.
-    from dqn_breakout import config, configurable, experiment, machine
+    from dqn_breakout import config, experiment, machine
     from dqn_breakout.runs.files import expanded
 
     run_dir = expanded(FLAGS.run_dir or f"runs/{name}")
     config.parse(FLAGS.gin_file, bindings)
-    lanes = config.value("create_q_network.convolution_lanes", 1)
-    configurable.check("create_q_network.convolution_lanes", lanes, configurable.PositiveInt)
-    machine.share_threads(lanes)
+    machine.share_threads()
     with config.building():
         return experiment.train(run_dir, FLAGS.seed, ignore_memory=FLAGS.ignore_memory)
 

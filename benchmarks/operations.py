@@ -2,9 +2,8 @@
 
     python -m benchmarks.operations --output FILE.json
 
-Every convolution and matrix product of a train step alone, forward and both gradients, on as many
-samples as one of the network's lanes has (a half batch in `breakout.gin`; dense layers take the
-whole batch). TensorFlow's kernels bound what a train step can reach, however it is scheduled.
+Every convolution and matrix product of a train step alone, forward and both gradients. TensorFlow's
+kernels bound what a train step can reach, however it is scheduled.
 """
 
 from __future__ import annotations
@@ -47,7 +46,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
     product_seconds = _processor_seconds(lambda: tf.matmul(matrix, matrix), 1) - call_seconds
     peak = 2 * MATRIX**3 / product_seconds
     rows = []
-    for each in operations(project.layers, project.batch_size, project.convolution_lanes):
+    for each in operations(project.layers, project.batch_size):
         seconds = _processor_seconds(each.call, _CALLS) - call_seconds
         rows.append(
             {
@@ -64,19 +63,15 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
     }
 
 
-def operations(
-    layers: Sequence[floor.Layer], batch_size: int, convolution_lanes: int
-) -> Iterator[Operation]:
+def operations(layers: Sequence[floor.Layer], batch_size: int) -> Iterator[Operation]:
     """The operations of one train step of a network, its targets included."""
     for place, layer in enumerate(layers):
-        lanes = convolution_lanes if layer.name.startswith("convolution") else 1
-        samples = batch_size // lanes
-        for direction, call in _calls(layer, samples).items():
+        for direction, call in _calls(layer, batch_size).items():
             if place == 0 and direction == "gradient of input":
                 continue  # Nobody asks for the gradient of pixels.
             # Forward twice: the Q-network, and the target network on the next observations.
-            calls = 2 * lanes if direction == "forward" else lanes
-            yield Operation(f"{layer.name}, {direction}", call, samples * layer.flops, calls)
+            calls = 2 if direction == "forward" else 1
+            yield Operation(f"{layer.name}, {direction}", call, batch_size * layer.flops, calls)
 
 
 def _calls(layer: floor.Layer, samples: int) -> dict[str, Callable[[], Any]]:

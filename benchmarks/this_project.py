@@ -33,7 +33,6 @@ LEVERS_OFF: dict[str, tuple[str, ...]] = {
     "games in C++": ("create_environment.games = @python_games",),
     "sixteen games": ("create_environment.num_environments = 1",),
     "overlapped collection": ("create_collector.overlapped = False",),
-    "two lanes": ("create_q_network.convolution_lanes = 1",),
     "compiled optimizer": ("create_optimizer.compiled = False",),
     "targets ahead": ("create_learner.targets_ahead = False",),
     "groups of four batches": ("create_learner.train_steps_per_group = 1",),
@@ -88,9 +87,8 @@ class ThisProject(contestant.Contestant):
         from dqn_breakout import config, experiment, machine
 
         config.parse(gin_files, gin_bindings)
-        self.convolution_lanes = config.value("create_q_network.convolution_lanes")
         if share:
-            machine.share_threads(self.convolution_lanes)
+            machine.share_threads()
         with config.building():
             parts = experiment.build(seed)
         self._environment, self._agent = parts.environment, parts.agent

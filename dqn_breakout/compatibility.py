@@ -27,23 +27,11 @@ _NOTES = (b"I0000 ", b"WARNING: All log messages before absl::InitializeLog()")
 def prepare() -> None:
     """Selects legacy Keras and has every mend made when TensorFlow and TF-Agents are imported.
 
+    TF-Agents is written for Keras 2, the package tf-keras. Since TensorFlow 2.16 `tf.keras` means
+    Keras 3, unless TF_USE_LEGACY_KERAS=1 stands in the environment before TensorFlow is imported.
+
     Raises:
         ImportError: TensorFlow was imported before this package, with Keras 3.
-    """
-    select_legacy_keras()
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2" if has_nvidia_driver() else "3")
-    if any(isinstance(finder, _MendingFinder) for finder in sys.meta_path):
-        return
-    sys.meta_path.insert(0, _MendingFinder())
-    if _TENSOR_SPEC in sys.modules:
-        mend_uint8_sampling(sys.modules[_TENSOR_SPEC])
-
-
-def select_legacy_keras() -> None:
-    """Makes `tf.keras` mean Keras 2, the package tf-keras, for which TF-Agents is written.
-
-    Since TensorFlow 2.16 it means Keras 3, which no release of TF-Agents supports, unless
-    TF_USE_LEGACY_KERAS=1 stands in the environment before TensorFlow is imported.
     """
     tensorflow = sys.modules.get("tensorflow")
     if tensorflow is not None and not tensorflow.keras.Model.__module__.startswith("tf_keras."):
@@ -52,6 +40,11 @@ def select_legacy_keras() -> None:
             "2. Import dqn_breakout first, or set TF_USE_LEGACY_KERAS=1 before Python starts."
         )
     os.environ["TF_USE_LEGACY_KERAS"] = "1"
+    # What TensorFlow says about CUDA matters only where an NVIDIA card can be in use.
+    nvidia = any(os.path.exists(device) for device in ("/dev/nvidiactl", "/dev/dxg"))
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2" if nvidia else "3")
+    if not any(isinstance(finder, _MendingFinder) for finder in sys.meta_path):
+        sys.meta_path.insert(0, _MendingFinder())
 
 
 @contextlib.contextmanager
@@ -157,8 +150,3 @@ class _MendingFinder(MetaPathFinder):
 
         spec.loader.exec_module = execute_and_mend  # type: ignore[method-assign]
         return spec
-
-
-def has_nvidia_driver() -> bool:
-    """Whether an NVIDIA card can be in use, so that what TensorFlow says about CUDA matters."""
-    return any(os.path.exists(device) for device in ("/dev/nvidiactl", "/dev/dxg"))

@@ -2,7 +2,6 @@
 
 gin's own parser reads and binds, but setting by setting, and never by `gin.parse_config_file`,
 which runs code: `import` loads any module, and an `include` that names no file imports a package.
-Modules that define configurables must be imported before `parse` is called.
 """
 
 from __future__ import annotations
@@ -15,7 +14,7 @@ import pprint
 import re
 import sys
 import tokenize
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,16 +27,10 @@ from dqn_breakout.errors import UserError
 
 GIN_DIRECTORY: Path = Path(__file__).resolve().parent.parent / "gin"
 
-# What a binding was called once -> what it is called now.
-_MOVED: dict[str, str] = {
-    "build.q_network": "create_agent.q_network",
-    "build.replay_buffer": "ReplayLearning.replay_buffer",
-}
-# Private: gin has no other list of what is registered, which the nearest spelling is looked up in.
+# Private: gin has no other list of what is registered.
 _REGISTRY = gin_config._REGISTRY
 # Who registers configurables that are not for users to set.
 _OTHERS = ("gin.", "tf_agents.")
-
 _LACKING = (
     "The configuration sets no value for {}; give a whole file such as --gin_file=breakout.gin "
     "before it, or bind what is missing."
@@ -59,19 +52,12 @@ def resolve(name: str) -> Path:
     for path in (Path(name), own, Path(f"{own}.gin"), Path(f"{name}.gin")):
         if os.path.isfile(path):  # Path.is_file raises where a name is too long.
             return path.resolve()
-    hint = _hint(Path(name).stem, {Path(each).stem: each for each in available()})
+    near = errors.nearest(Path(name).stem, [Path(each).stem for each in available()])
+    hint = f"; did you mean {near}.gin?" if near else "."
     raise UserError(
         f"There is no gin file {errors.shown(name)}{hint} gin files in {GIN_DIRECTORY}: "
         f"{', '.join(available()) or 'none'}."
     )
-
-
-def _hint(name: str, meant: Mapping[str, str]) -> str:
-    """Ends the sentence that a name is wrong; `meant` says what to write for a name."""
-    if name in _MOVED:
-        return f"; it is {_MOVED[name]} now."
-    near = errors.nearest(name, meant)
-    return f"; did you mean {meant[near]}?" if near else "."
 
 
 # --- Reading and binding --------------------------------------------------------------------------
@@ -157,14 +143,15 @@ def parse(
 ) -> None:
     """Replaces gin's configuration by that of the files and bindings, and locks it.
 
-    Later settings win: files in order, as `resolve` finds them, each `include` (beside the file
-    that includes, else as `resolve` does) where it stands, then bindings. Without `includes` there
-    may be none: what a run saved never has any, and may come from a stranger.
+    Modules that define configurables must be imported before. Later settings win: files in order,
+    as `resolve` finds them, each `include` (beside the file that includes, else as `resolve` does)
+    where it stands, then bindings. Without `includes` there may be none: what a run saved never has
+    any, and may come from a stranger.
 
     Raises:
-        UserError: Something is not found, not gin, not known, TF-Agents' own, an undefined macro,
-            a macro that nothing refers to (unless a file in `GIN_DIRECTORY` sets it), an `import`,
-            or no number that a configuration can hold. gin's configuration is then empty.
+        UserError: Something is not found, not gin, not known, TF-Agents' own, an `import`, an
+            undefined macro, or one that nothing refers to (unless a file in `GIN_DIRECTORY` sets
+            it). gin's configuration is then empty.
     """
     gin.clear_config()
     read = _AsWritten()
@@ -186,22 +173,19 @@ def parse(
 
 def _bind(name: str, text: str, place: str) -> None:
     setting = name.rpartition("/")[2]
-    selector, _, parameter = setting.rpartition(".")
+    references = re.findall(r"@(?:\w+/)*([\w.]+)", text)
     try:
-        for each in (selector, *re.findall(r"@(?:\w+/)*([\w.]+)", text)):
+        for each in (setting.rpartition(".")[0], *references):
             found = _REGISTRY.get_match(each)
             if found and found.selector.startswith(_OTHERS):
-                ours = [name for name in _own_names() if name.endswith(f".{parameter}")]
-                meant = f"write {ours[0]}" if each == selector and len(ours) == 1 else "remove it"
                 own = "TF-Agents' own, and this project sets it up itself"
-                raise UserError(f"{setting if each == selector else each} is {own}; {meant}.")
+                raise UserError(f"{each} is {own}{_hint(setting, _own_names())}")
         gin.parse_config(f"{name} = {text}")
     except Exception as error:  # gin does not say what it raises.
         said = _said(error)
         if said.startswith(("No configurable", "Configurable")):
-            reference = re.search(r"reference '@([\w.]+)'", said)
-            names = {each: each for each in _own_names() if ("." in each) != bool(reference)}
-            said = said[:-1] + _hint(reference[1] if reference else setting, names)
+            wrong = next((each for each in references if f"'@{each}'" in said), setting)
+            said = said[:-1] + _hint(wrong, _own_names())
         raise UserError(f"{place}: {said}") from error
 
 
@@ -215,15 +199,28 @@ def _own_names() -> list[str]:
     return names
 
 
+def _hint(wrong: str, names: Collection[str]) -> str:
+    """Ends the sentence that a name is wrong, by the name that was meant.
+
+    In this order: a like parameter of the same builder, that parameter of another, a like name.
+    """
+    builder, _, parameter = wrong.rpartition(".")
+    own = [name.removeprefix(f"{builder}.") for name in names if name.startswith(f"{builder}.")]
+    same = [name for name in names if name.endswith(f".{parameter}")]
+    if near := errors.nearest(parameter, own):
+        return f"; did you mean {builder}.{near}?"
+    # Of several, the outermost, which is registered last and hands it on.
+    meant = same[-1] if same else errors.nearest(wrong, names)
+    return f"; did you mean {meant}?" if meant else "."
+
+
 def _check_macros(places: dict[str, str], referred_to: set[str]) -> None:
     """Refuses undefined macros, and `learning_rate = 0.1`, which gin takes for a macro."""
     for name in referred_to - places.keys():
-        hint = _hint(name, {each: each for each in places})
-        raise UserError(f"The macro %{name} is not defined{hint}")
+        raise UserError(f"The macro %{name} is not defined{_hint(name, places)}")
     for name in places.keys() - referred_to:
         if places[name].partition(" line ")[0] not in available():
-            meant = {each.rpartition(".")[2]: each for each in [*_own_names(), *referred_to]}
-            hint = _hint(name, meant)
+            hint = _hint(name, [*_own_names(), *referred_to])
             raise UserError(f"{places[name]}: nothing refers to a macro %{name}{hint}")
 
 
@@ -256,8 +253,7 @@ def building() -> Iterator[None]:
         lacking = re.match(r"Required bindings for `(.*?)` not provided in config: (.*)", text)
         if lacking:
             names = [f"{lacking[1]}.{name}" for name in re.findall(r"'(\w+)'", lacking[2])]
-            several = f"{names[0]} and {len(names) - 1} more" if len(names) > 2 else None
-            raise UserError(_LACKING.format(several or " and ".join(names))) from error
+            raise UserError(_LACKING.format(", ".join(names))) from error
         call = r"(?:(\S+?)(?:\.__init__)?\(\) )?(?:missing|takes|got|too many|multiple) "
         misfit = re.match(rf"{call}(?s:.*?)\n  In call to configurable '(\w+)'", text)
         # A plain function that a builder calls wrongly is a fault of the code.
@@ -285,31 +281,13 @@ def operative_config() -> str:
 
 
 def bindings(text: str) -> dict[str, str]:
-    """Reads a gin text: `create_agent.gamma`, or the name of a macro -> the value as text.
+    """Reads a gin text: `scope/create_agent.gamma` -> its value as text, macros replaced.
 
     Values are on one line and in one spelling: `2.5e-4` is `0.00025`, dictionaries are sorted.
     Raises UserError where the text is not gin, includes or imports.
     """
     settings = _settings(text, _AsWritten(), title="The configuration")
-    return {name: value for name, value, _ in settings}
-
-
-def differences(old: str, new: str) -> list[str]:
-    """Says how two configurations differ, macros replaced by what they stand for.
-
-    Returns a sentence for each parameter that differs, sorted by its name, such as
-    `create_agent.gamma: 0.99 there, 0.5 here`. Raises UserError where a text is not gin.
-    """
-    there, here = _without_macros(old), _without_macros(new)
-    return [
-        f"{name}: {there.get(name, 'not set')} there, {here.get(name, 'not set')} here"
-        for name in sorted(there.keys() | here.keys())
-        if there.get(name) != here.get(name)
-    ]
-
-
-def _without_macros(text: str) -> dict[str, str]:
-    found = bindings(text)
+    found = {name: value for name, value, _ in settings}
     macros = {name: value for name, value in found.items() if "." not in name}
     for _ in macros:  # One may stand for another.
         for name, value in found.items():
@@ -317,8 +295,22 @@ def _without_macros(text: str) -> dict[str, str]:
     return {name: value for name, value in found.items() if name not in macros}
 
 
+def differences(old: str, new: str) -> list[str]:
+    """Says how two configurations differ.
+
+    Returns one such as `create_agent.gamma: 0.99 there, 0.5 here` for each parameter that differs,
+    sorted by its name. Raises UserError where a text is not gin.
+    """
+    there, here = bindings(old), bindings(new)
+    return [
+        f"{name}: {there.get(name, 'not set')} there, {here.get(name, 'not set')} here"
+        for name in sorted(there.keys() | here.keys())
+        if there.get(name) != here.get(name)
+    ]
+
+
 def unused_bindings() -> list[str]:
-    """Returns the bindings that no configurable has used so far, sorted; macros are none.
+    """Returns the bindings that no configurable has used so far, sorted.
 
     A binding is used once its configurable was called in its scope and received its value: not
     overridden by an inner scope, and not passed by the caller, who wins over gin without a word.
@@ -328,4 +320,4 @@ def unused_bindings() -> list[str]:
         *scopes, setting = name.split("/")
         used |= {("/".join([*scopes[:n], setting]), value) for n in range(len(scopes) + 1)}
     given = bindings(gin.config_str()).items()
-    return sorted(name for name, value in given if "." in name and (name, value) not in used)
+    return sorted(name for name, value in given if (name, value) not in used)

@@ -1,22 +1,19 @@
 """Builders that gin configures and that refuse wrong numbers: what fits stands in the signature.
 
-    @configurable
-    def create_learner(agent, *, batch_size: PositiveInt = gin.REQUIRED): ...
-
-A number then stands in two places, the gin file and the signature.
+@configurable
+def create_learner(agent, *, batch_size: PositiveInt = gin.REQUIRED): ...
 """
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 import inspect
-import math
+import itertools
 import numbers
 import types
 import typing
 from collections.abc import Callable, Collection
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, NamedTuple, TypeVar
 
 import gin
 
@@ -26,48 +23,41 @@ _Target = TypeVar("_Target", bound=Callable[..., Any])
 _Choice = TypeVar("_Choice")
 
 
-@dataclasses.dataclass(frozen=True)
-class Kind:
-    """What a value may be.
-
-    Attributes:
-        words: In the words of the sentence that refuses others: "gamma must be ...".
-        fits: Whether a value is of this kind.
-    """
+class Kind(NamedTuple):
+    """What a value may be: in the words of the sentence that refuses others, and as a test."""
 
     words: str
     fits: Callable[[Any], bool]
 
 
-def _is_whole(value: object, least: int) -> bool:
-    if isinstance(value, bool) or not isinstance(value, numbers.Integral):
-        return False
-    return least <= int(value) < 2**63  # TensorFlow and NumPy count in 64 bits.
+def _is_whole(value: Any) -> bool:
+    whole = isinstance(value, numbers.Integral) and not isinstance(value, bool)
+    return whole and value < 2**63  # TensorFlow and NumPy count in 64 bits,
 
 
-def _is_real(value: object, fits: Callable[[float], bool]) -> bool:
-    if isinstance(value, bool) or not isinstance(value, numbers.Real):
-        return False
-    try:
-        number = float(value)
-    except OverflowError:
-        return False
-    return math.isfinite(number) and fits(number)
+def _is_real(value: Any) -> bool:
+    real = isinstance(value, numbers.Real) and not isinstance(value, bool)
+    return real and abs(value) < 3e38  # and networks compute in 32.
 
 
-PositiveInt = Annotated[int, Kind("a whole number of 1 or more", lambda v: _is_whole(v, 1))]
-NonNegativeInt = Annotated[int, Kind("a whole number of 0 or more", lambda v: _is_whole(v, 0))]
+PositiveInt = Annotated[
+    int, Kind("a whole number of 1 or more", lambda value: _is_whole(value) and value >= 1)
+]
+NonNegativeInt = Annotated[
+    int, Kind("a whole number of 0 or more", lambda value: _is_whole(value) and value >= 0)
+]
 PositiveFloat = Annotated[
-    float, Kind("a number above 0", lambda v: _is_real(v, lambda number: number > 0))
+    float, Kind("a number above 0", lambda value: _is_real(value) and value > 0)
 ]
 Fraction = Annotated[
-    float, Kind("a number from 0 to 1", lambda v: _is_real(v, lambda number: 0 <= number <= 1))
+    float, Kind("a number from 0 to 1", lambda value: _is_real(value) and 0 <= value <= 1)
 ]
 Builder = Annotated[
     Callable[..., Any],
     Kind("a builder, with @ and without quotes or brackets, such as @create_agent", callable),
 ]
 _BOOLEAN = Kind("True or False", lambda value: isinstance(value, bool))
+_NONE = Kind("None", lambda value: value is None)
 
 
 def check(parameter: str, value: object, hint: Any) -> None:
@@ -76,28 +66,26 @@ def check(parameter: str, value: object, hint: Any) -> None:
     Args:
         parameter: What the user calls it, such as `create_agent.gamma` or `--games`.
         value: What was given.
-        hint: An annotation, such as `PositiveInt` or `PositiveFloat | None`; one that names none of
-            the kinds of this module lets every value pass.
+        hint: An annotation, such as `PositiveInt` or `PositiveFloat | None`; one that allows more
+            than kinds of this module lets every value pass.
 
     Raises:
         UserError: It does not fit.
     """
-    kinds, may_be_none = _kinds(hint)
-    if (value is None and may_be_none) or not kinds or any(kind.fits(value) for kind in kinds):
-        return
-    words = " or ".join([kind.words for kind in kinds] + ["None"] * may_be_none)
-    raise UserError(f"{parameter} must be {words}, but is {shown(value)}.")
+    kinds = _kinds(hint)
+    if kinds and not any(kind.fits(value) for kind in kinds):
+        words = " or ".join(kind.words for kind in kinds)
+        raise UserError(f"{parameter} must be {words}, but is {shown(value)}.")
 
 
-def _kinds(hint: Any) -> tuple[list[Kind], bool]:
-    """The kinds that an annotation allows, and whether None is one of them."""
+def _kinds(hint: Any) -> list[Kind]:
+    """The kinds that an annotation allows; none where it lets every value pass."""
     if typing.get_origin(hint) in (typing.Union, types.UnionType):
-        parts = typing.get_args(hint)
-        found = [kind for part in parts for kind in _kinds(part)[0]]
-        return found, type(None) in parts
+        parts = [_kinds(part) for part in typing.get_args(hint)]
+        return list(itertools.chain(*parts)) if all(parts) else []
     if typing.get_origin(hint) is Annotated:
-        return [each for each in hint.__metadata__ if isinstance(each, Kind)], False
-    return ([_BOOLEAN] if hint is bool else []), False
+        return [each for each in hint.__metadata__ if isinstance(each, Kind)]
+    return [_BOOLEAN] if hint is bool else [_NONE] if hint is type(None) else []
 
 
 def configurable(
@@ -125,15 +113,12 @@ def configurable(
 
 def _checked(function: _Target, called: str) -> _Target:
     signature = inspect.signature(function)
-
-    @functools.cache
-    def hints() -> dict[str, Any]:
-        return typing.get_type_hints(function, include_extras=True)
+    hints = typing.get_type_hints(function, include_extras=True)
 
     @functools.wraps(function)
     def call(*arguments: Any, **named: Any) -> Any:
         for parameter, value in signature.bind_partial(*arguments, **named).arguments.items():
-            check(f"{called}.{parameter}", value, hints().get(parameter))
+            check(f"{called}.{parameter}", value, hints.get(parameter))
         return function(*arguments, **named)
 
     call.__signature__ = signature  # type: ignore[attr-defined]
@@ -141,28 +126,19 @@ def _checked(function: _Target, called: str) -> _Target:
 
 
 def require(condition: bool, parameter: str, message: str) -> None:
-    """Refuses a configuration in which a condition does not hold.
-
-    Args:
-        condition: What must hold.
-        parameter: The binding's name, such as `create_agent.gamma`.
-        message: What is wrong with it and what is allowed: `parameter message` is one sentence.
-
-    Raises:
-        UserError: The condition is false.
-    """
+    """Raises the UserError `parameter message`, one sentence, unless a condition holds."""
     if not condition:
         raise UserError(f"{parameter} {message}")
 
 
 def one_of(parameter: str, value: object, choices: Collection[_Choice]) -> _Choice:
-    """Returns the choice that equals `value`, of the same type.
+    """Returns the choice that equals `value`.
 
     Raises:
         UserError: It is none of the choices; the message lists them and names the nearest.
     """
     for choice in choices:
-        if type(value) is type(choice) and value == choice:
+        if value == choice:
             return choice
     near = nearest(str(value), [choice for choice in choices if isinstance(choice, str)])
     listing = ", ".join(shown(choice) for choice in choices)

@@ -25,8 +25,6 @@ from dqn_breakout.errors import UserError
 from dqn_breakout.runs.files import expanded
 
 _INSTALL = "Run `make setup`, and use its Python: .venv/bin/python -m dqn_breakout.doctor"
-_CPUINFO = Path("/proc/cpuinfo")
-_BFLOAT16 = {"amx_bf16", "avx512_bf16", "bf16"}  # As Linux calls what multiplies in it.
 # A checkpoint's replay rows are compressed: of an 84x84 frame LZ4 left 265 to 1,566 bytes on the
 # four games that were measured. Rounded up, with the rest of the row.
 _DISK_BYTES_PER_TRANSITION = 2_000
@@ -73,7 +71,7 @@ def examine(
         return
     versions = f"TF-Agents {tf_agents.__version__}, legacy Keras {tf_keras.__version__}"
     yield Finding(f"TensorFlow {tf.__version__}, {versions} load")
-    yield Finding(f"CPU: {machine.usable_cores()} cores, bfloat16: {_bfloat16()}")
+    yield Finding(f"CPU: {machine.usable_cores()} cores")
     gpus = [device.name for device in tf.config.list_physical_devices("GPU")]
     yield Finding(f"GPUs: {', '.join(gpus) or 'none, training runs on the CPU'}")
     yield check_ffmpeg()
@@ -89,25 +87,15 @@ def examine(
         yield Finding(f"Config {' '.join([*gin_files, *gin_bindings])}", error.message)
         return
     yield Finding(f"{spec.name} starts, with {len(spec.action_names)} actions")
-    if replay is None:
-        return
-    capacity, row_bytes = replay
-    yield check_memory(
-        capacity,
-        row_bytes,
-        replay_buffer.OTHER_MEMORY_BYTES,
-        machine.memory_bytes(),
-        int(psutil.virtual_memory().available),
-    )
-    yield check_disk(there, capacity, shutil.disk_usage(there).free)
+    if replay:
+        capacity, row_bytes = replay
+        free = min(machine.memory_bytes(), int(psutil.virtual_memory().available))
+        yield check_memory(capacity, row_bytes, replay_buffer.OTHER_MEMORY_BYTES, free)
+        yield check_disk(there, capacity, shutil.disk_usage(there).free)
 
 
 def _replay(observation: Any, stacked: bool) -> tuple[int, int] | None:
-    """Transitions that the config keeps in replay and bytes of each; None where it has no replay.
-
-    Raises:
-        UserError: It does not say how many, or where they lie.
-    """
+    """Transitions that the config keeps in replay and bytes of each; None where there is none."""
     from dqn_breakout import config, configurable
     from dqn_breakout.replay import frame_table, replay_buffer, stored_observations
 
@@ -145,24 +133,17 @@ def check_ffmpeg() -> Finding:
         return Finding(f"ffmpeg, for videos, does not run: {error}", mend)
 
 
-def check_memory(
-    transitions: int, row_bytes: int, other_bytes: int, total_bytes: int, available_bytes: int
-) -> Finding:
-    """Whether the memory that is free now holds a full replay buffer and what training takes.
-
-    The replay buffer has `transitions` of `row_bytes`; training takes `other_bytes` beside it. This
-    process may use `total_bytes`, and `available_bytes` of the machine's are free.
-    """
-    available = min(total_bytes, available_bytes)
+def check_memory(transitions: int, row_bytes: int, other_bytes: int, free_bytes: int) -> Finding:
+    """Whether free memory holds a full replay buffer, and `other_bytes` that training takes."""
     needed = transitions * row_bytes + other_bytes
-    fitting = (available - other_bytes) // row_bytes // 10_000 * 10_000
+    fitting = (free_bytes - other_bytes) // row_bytes // 10_000 * 10_000
     mend = "Close other programs, or use a machine with more memory."
     if fitting > 0:
         mend = f"Close other programs, or: create_replay_buffer.capacity_transitions = {fitting}"
     return Finding(
         f"Memory: {_gb(needed)} needed with {transitions:,} transitions in replay, "
-        f"{_gb(available)} of {_gb(total_bytes)} free",
-        mend if needed > available else "",
+        f"{_gb(free_bytes)} free",
+        mend if needed > free_bytes else "",
     )
 
 
@@ -173,14 +154,6 @@ def check_disk(there: Path, transitions: int, free_bytes: int) -> Finding:
         f"Disk: {_gb(needed)} needed at most for checkpoints, {_gb(free_bytes)} free at {there}",
         "Make room there, or choose a --run_dir elsewhere." if needed > free_bytes else "",
     )
-
-
-def _bfloat16() -> str:
-    """Whether the processor multiplies in bfloat16, as far as the system tells."""
-    if not _CPUINFO.exists():
-        return "not known"
-    found = sorted(_BFLOAT16 & set(_CPUINFO.read_text().split()))
-    return f"yes ({', '.join(found)})" if found else "no"
 
 
 def _gb(count: int) -> str:

@@ -31,13 +31,12 @@ def nearest(name: str, names: Iterable[str]) -> str | None:
     return by_spelling[close[0]] if close else None
 
 
-def shown(value: object, limit: int = 80) -> str:
-    """Returns `value` as Python writes it, cut to `limit` characters."""
+def shown(value: object) -> str:
+    """Returns `value` as Python writes it, in 80 characters or so."""
     try:
-        text = repr(value)
+        return shortened(repr(value), 80)
     except ValueError:  # Python refuses to print whole numbers of thousands of digits.
-        text = f"a very long {type(value).__name__}"
-    return text if len(text) <= limit else f"{text[: limit - 3]}..."
+        return f"a very long {type(value).__name__}"
 
 
 def printable(text: str) -> str:

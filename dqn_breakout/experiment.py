@@ -37,7 +37,7 @@ from dqn_breakout.runs.checkpoint import RunCheckpointer
 from dqn_breakout.runs.directory import RunDirectory
 from dqn_breakout.training import console, estimate, hooks
 from dqn_breakout.training.milestones import Milestones, Schedule
-from dqn_breakout.training.progress import Hook, ProgressMeter
+from dqn_breakout.training.progress import ProgressMeter
 from dqn_breakout.training.signals import StopSignals
 
 
@@ -107,7 +107,6 @@ def train(
             written, or training has diverged.
     """
     schedule = Schedule()
-    protocol = protocols.by_name(schedule.evaluation_protocol)
     run = RunDirectory(run_dir)
     with (
         record.locked(run) as lock,
@@ -117,14 +116,22 @@ def train(
         parts = build(record.settle_seed(run, seed), ignore_memory)
         closing.enter_context(_failures_told(run, parts))
         closing.callback(parts.learning.close)
-        operative_config = _check(run, parts, schedule.total_env_steps)
+        fill = parts.learning.random_fill_env_steps
+        require(
+            schedule.total_env_steps > fill,
+            "train.total_env_steps",
+            f"is {schedule.total_env_steps:,}, but the random fill alone takes {fill:,} "
+            "environment steps; give more.",
+        )
+        operative_config = record.check_config(run)
         checkpointer = RunCheckpointer(
             run, parts.learning.parts, parts.learning.rows, parts.seed, schedule.keep_checkpoints
         )
         closing.callback(checkpointer.close)
         for sentence in checkpointer.restore_newest():
             console.tell(f"Damaged checkpoint left out: {sentence}.")
-        milestones = _milestones(run, parts, schedule, protocol, checkpointer, lock, stop, closing)
+        milestones = _milestones(parts, schedule, checkpointer, lock, stop)
+        closing.callback(milestones.close)
         if milestones.nothing_left():
             console.tell(console.end(run, parts.learning.env_steps, None))
             return 0
@@ -140,32 +147,17 @@ def train(
     return stop.exit_code
 
 
-def _check(run: RunDirectory, parts: Experiment, total_env_steps: int) -> str:
-    """Refuses a budget without training, and a run of another config; returns this run's."""
-    fill = parts.learning.random_fill_env_steps
-    require(
-        total_env_steps > fill,
-        "train.total_env_steps",
-        f"is {total_env_steps:,}, but the random fill alone takes {fill:,} environment steps; "
-        "give more.",
-    )
-    return record.check_config(run)
-
-
 def _milestones(
-    run: RunDirectory,
     parts: Experiment,
     schedule: Schedule,
-    protocol: protocols.EvaluationProtocol,
     checkpointer: RunCheckpointer,
     lock: record.Lock,
     stop: StopSignals,
-    closing: contextlib.ExitStack,
 ) -> Milestones:
     """Everything that a run leaves behind, wired to its parts."""
     env_steps = parts.learning.env_steps
     meter = ProgressMeter(parts.metrics, parts.learning.metric_names, parts.learning.status)
-    output_errors = hooks.OutputErrors(goes_on=schedule.go_on_without_checkpoints)
+    protocol = protocols.by_name(schedule.evaluation_protocol)
     evaluate = functools.partial(
         evaluation.evaluate_agent,
         parts.agent,
@@ -188,28 +180,19 @@ def _milestones(
         )
 
     films = record_video if schedule.evaluation_video_seconds else None
-    evaluation_hook = hooks.EvaluationHook(run, evaluate, films, meter.pause)
-    metrics_file = hooks.MetricsFileHook(run, env_steps)
-    row_hooks: list[Hook] = [
-        console.ConsoleHook(schedule.total_env_steps, env_steps),
-        hooks.TensorBoardHook(run),
-        metrics_file,
-    ]
-    for each in (evaluation_hook, *row_hooks):
-        closing.callback(output_errors.close, each)
     return Milestones(
-        run=run,
         schedule=schedule,
-        env_steps=env_steps,
         meter=meter,
         checkpointer=checkpointer,
         weights_sha256=parts.weights_sha256,
-        hooks=row_hooks,
-        evaluation=evaluation_hook,
+        hooks=[
+            console.ConsoleHook(schedule.total_env_steps, env_steps),
+            hooks.TensorBoardHook(lock.run),
+            hooks.MetricsFileHook(lock.run, checkpointer.restored_counters),
+        ],
+        evaluation=hooks.EvaluationHook(lock, evaluate, films, meter.pause),
         lock=lock,
         stop=stop,
-        output_errors=output_errors,
-        last_row_env_steps=metrics_file.last_env_steps,
     )
 
 
@@ -242,11 +225,7 @@ def _record_and_tell_start(
 
 @contextlib.contextmanager
 def _failures_told(run: RunDirectory, parts: Experiment) -> Iterator[None]:
-    """Says in a sentence what ended training.
-
-    Raises:
-        UserError: Training has diverged, or a file could not be written.
-    """
+    """Says in a sentence what ended training: it has diverged, or a file could not be written."""
     try:
         yield
     except Divergence as divergence:

@@ -83,14 +83,13 @@ def usable_cores() -> int:
     return os.cpu_count() or 1
 
 
-def share_threads(lanes: int, processors: int | None = None) -> None:
-    """Shares the processors among the lanes that parts of a batch take side by side.
+def share_threads(processors: int | None = None) -> None:
+    """Shares the processors between what a training process does side by side.
 
-    Each lane has a thread of its own; beside them one more plays, and one computes what is needed
-    next. What processors are left help inside single operations.
+    All of them help inside single operations; one thread trains, one computes the targets that are
+    needed next, and one plays.
 
     Args:
-        lanes: How many lanes, 1 or more.
         processors: Processors to use; None for all that this process may use.
 
     Raises:
@@ -98,9 +97,8 @@ def share_threads(lanes: int, processors: int | None = None) -> None:
     """
     import tensorflow as tf  # Not above: doctor looks at machines where it does not load.
 
-    within_operations = max((processors or usable_cores()) // lanes, 1)
-    tf.config.threading.set_intra_op_parallelism_threads(within_operations)
-    tf.config.threading.set_inter_op_parallelism_threads(lanes + 2)
+    tf.config.threading.set_intra_op_parallelism_threads(processors or usable_cores())
+    tf.config.threading.set_inter_op_parallelism_threads(3)
 
 
 def memory_bytes() -> int:

@@ -37,7 +37,7 @@ def run_python(code: str, **environment: str) -> subprocess.CompletedProcess[str
     )
 
 
-def test_package_imports_without_tensorflow_and_then_tf_agents_works_quietly() -> None:
+def test_package_imports_without_tensorflow_and_then_tf_agents_works_quietly():
     result = run_python(
         """
 import sys
@@ -57,36 +57,15 @@ print(tf.keras.Model.__module__)
     assert "InitializeLog" not in result.stderr
 
 
-def imported_first(keras: str) -> Any:
-    """TensorFlow, imported before this package, with that Keras."""
-    model = types.SimpleNamespace(__module__=f"{keras}.src.engine.training")
-    return types.SimpleNamespace(keras=types.SimpleNamespace(Model=model))
-
-
-def test_tensorflow_with_keras_3_first_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "tensorflow", imported_first("tf_keras"))
-    compatibility.select_legacy_keras()
-    monkeypatch.setitem(sys.modules, "tensorflow", imported_first("keras"))
+def test_tensorflow_with_keras_3_first_is_refused(monkeypatch):
+    model = types.SimpleNamespace(__module__="keras.src.engine.training")
+    keras = types.SimpleNamespace(Model=model)
+    monkeypatch.setitem(sys.modules, "tensorflow", types.SimpleNamespace(keras=keras))
     with pytest.raises(ImportError, match="Import dqn_breakout first"):
-        compatibility.select_legacy_keras()
+        compatibility.prepare()
 
 
-def test_tf_agents_imported_first_is_mended_too() -> None:
-    result = run_python(
-        """
-import sys, types
-sys.modules["gym"] = types.ModuleType("gym")  # As where gym is installed.
-from tf_agents.specs import tensor_spec
-import dqn_breakout
-import tensorflow as tf
-tensor_spec.sample_bounded_spec(tensor_spec.BoundedTensorSpec((2,), tf.uint8, 0, 255))
-""",
-        TF_USE_LEGACY_KERAS="1",
-    )
-    assert result.returncode == 0, result.stderr
-
-
-def test_preparing_again_adds_nothing() -> None:
+def test_preparing_again_adds_nothing():
     finders = list(sys.meta_path)
     sample = tensor_spec.sample_bounded_spec
     compatibility.prepare()
@@ -98,13 +77,7 @@ def test_preparing_again_adds_nothing() -> None:
     ("level", "shown"), [("2", "E0000 a fault\nI0000 after\n"), ("0", f"{WRITTEN}I0000 after\n")]
 )
 @pytest.mark.parametrize("fails", [False, True])
-def test_a_quiet_start_drops_notes_and_keeps_the_rest(
-    level: str,
-    shown: str,
-    fails: bool,
-    capfd: pytest.CaptureFixture[str],
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_a_quiet_start_drops_notes_and_keeps_the_rest(level, shown, fails, capfd, monkeypatch):
     monkeypatch.setenv("TF_CPP_MIN_LOG_LEVEL", level)
     with contextlib.suppress(ImportError), compatibility.quiet_start():
         os.write(2, WRITTEN.encode())
@@ -114,10 +87,8 @@ def test_a_quiet_start_drops_notes_and_keeps_the_rest(
     assert capfd.readouterr().err == shown
 
 
-def test_without_a_temporary_folder_nothing_is_held_back(
-    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def refuse() -> None:
+def test_without_a_temporary_folder_nothing_is_held_back(capfd, monkeypatch):
+    def refuse():
         raise FileNotFoundError(errno.ENOENT, "No usable temporary directory found")
 
     monkeypatch.setenv("TF_CPP_MIN_LOG_LEVEL", "2")
@@ -127,7 +98,7 @@ def test_without_a_temporary_folder_nothing_is_held_back(
     assert capfd.readouterr().err == WRITTEN
 
 
-def test_a_process_that_dies_in_a_quiet_start_says_where() -> None:
+def test_a_process_that_dies_in_a_quiet_start_says_where():
     result = run_python(
         """
 import os
@@ -143,7 +114,7 @@ with compatibility.quiet_start():
     assert "in import_tensorflow\n" in result.stderr
 
 
-def test_gymnasium_stands_in_for_a_missing_gym(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_gymnasium_stands_in_for_a_missing_gym(monkeypatch):
     monkeypatch.delitem(sys.modules, "gym", raising=False)
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     compatibility.provide_gym()
@@ -153,7 +124,7 @@ def test_gymnasium_stands_in_for_a_missing_gym(monkeypatch: pytest.MonkeyPatch) 
         importlib.import_module("gym.spaces")
 
 
-def test_an_installed_gym_is_left_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_installed_gym_is_left_alone(tmp_path, monkeypatch):
     (tmp_path / "gym.py").write_text("installed = True\n")
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.delitem(sys.modules, "gym", raising=False)
@@ -164,9 +135,7 @@ def test_an_installed_gym_is_left_alone(tmp_path: Path, monkeypatch: pytest.Monk
 
 
 @pytest.mark.parametrize(("found", "asked"), [(None, ["setuptools"]), (object(), [])])
-def test_setuptools_is_asked_for_a_missing_distutils(
-    found: Any, asked: list[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_setuptools_is_asked_for_a_missing_distutils(found, asked, monkeypatch):
     imported: list[str] = []
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: found)
     monkeypatch.setattr(importlib, "import_module", imported.append)
@@ -175,7 +144,7 @@ def test_setuptools_is_asked_for_a_missing_distutils(
 
 
 @pytest.mark.skipif(np.lib.NumpyVersion(np.__version__) < "2.0.0", reason="NumPy 1 doesn't wrap")
-def test_tf_agents_0_19_has_the_fault() -> None:
+def test_tf_agents_0_19_has_the_fault():
     """Where this fails, upstream has mended it and `mend_uint8_sampling` can go."""
     released: Any = tensor_spec.sample_bounded_spec
     pixel = tensor_spec.BoundedTensorSpec((), tf.uint8, 0, 255)
@@ -183,18 +152,15 @@ def test_tf_agents_0_19_has_the_fault() -> None:
         released.__wrapped__(pixel)
 
 
-def test_sampled_pixels_span_all_bytes() -> None:
+def test_sampled_pixels_span_all_bytes_and_other_bounds_and_types_are_kept():
     pixels = tensor_spec.BoundedTensorSpec((84, 84, 4), tf.uint8, 0, 255)
     sampled = tensor_spec.sample_spec_nest(pixels, outer_dims=(2,)).numpy()
-    assert sampled.shape == (2, 84, 84, 4)
-    assert sampled.dtype == np.uint8
+    assert (sampled.shape, sampled.dtype) == ((2, 84, 84, 4), np.uint8)
     assert np.array_equal(np.unique(sampled), np.arange(256))
-
-
-def test_sampling_keeps_bounds_of_each_element_and_other_types() -> None:
-    bytes_spec = tensor_spec.BoundedTensorSpec((2,), tf.uint8, [0, 7], [0, 7])
-    assert tensor_spec.sample_bounded_spec(bytes_spec).numpy().tolist() == [0, 7]
-    actions = tensor_spec.BoundedTensorSpec((1000,), tf.int64, 0, 3)
-    sampled = tensor_spec.sample_bounded_spec(actions)
-    assert sampled.dtype == tf.int64
-    assert np.array_equal(np.unique(sampled), np.arange(4))
+    each_its_own = tensor_spec.BoundedTensorSpec((2,), tf.uint8, [0, 7], [0, 7])
+    assert tensor_spec.sample_bounded_spec(each_its_own).numpy().tolist() == [0, 7]
+    actions = tensor_spec.sample_bounded_spec(
+        tensor_spec.BoundedTensorSpec((1000,), tf.int64, 0, 3)
+    )
+    assert actions.dtype == tf.int64
+    assert np.array_equal(np.unique(actions), np.arange(4))

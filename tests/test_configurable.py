@@ -82,10 +82,10 @@ def test_require():
         require(False, "train.size", "must be below train.total.")
 
 
-def test_one_of_takes_equal_values_of_the_same_type_and_names_the_nearest():
+def test_one_of_takes_equal_values_and_names_the_nearest():
     assert one_of("a.b", "nature", ["nature", 1]) == "nature"
     assert one_of("a.b", None, (None, 4)) is None
-    for value, ending in [("Natur", "'Natur'; did you mean 'nature'?"), (1.0, "1.0."), ((), "().")]:
+    for value, ending in [("Natur", "'Natur'; did you mean 'nature'?"), (2, "2."), ((), "().")]:
         with pytest.raises(UserError) as caught:
             one_of("a.b", value, ["nature", 1])
         assert caught.value.message == f"a.b must be one of 'nature', 1, but is {ending}"

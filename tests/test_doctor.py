@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import re
 import subprocess
 import sys
 from pathlib import Path
@@ -76,26 +75,6 @@ def test_a_bare_python_gets_lines_and_no_trace() -> None:
     assert result.stderr == ""
 
 
-@pytest.mark.parametrize(
-    ("flags", "told"),
-    [
-        ("sse2 avx512_bf16", "yes (avx512_bf16)"),
-        ("amx_bf16 avx512_bf16", "yes (amx_bf16, avx512_bf16)"),
-        ("asimd bf16", "yes (bf16)"),
-        ("sse2 avx2", "no"),
-        (None, "not known"),
-    ],
-)
-def test_bfloat16_is_told(
-    flags: str | None, told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    cpuinfo = tmp_path / "cpuinfo"
-    if flags is not None:
-        cpuinfo.write_text(f"model name : x\nflags : {flags}\n")
-    monkeypatch.setattr(doctor, "_CPUINFO", cpuinfo)
-    assert doctor._bfloat16() == told
-
-
 def test_an_ffmpeg_that_does_not_run_fails(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("IMAGEIO_FFMPEG_EXE", "/no/such/ffmpeg")
     finding = doctor.check_ffmpeg()
@@ -115,19 +94,17 @@ GB = 10**9
 
 
 @pytest.mark.parametrize(
-    ("total", "available", "mend"),
+    ("free", "mend"),
     [
-        (16 * GB, 9 * GB, ""),
-        (16 * GB, 3 * GB, "Close other programs, or: .*capacity_transitions = 280000"),
-        (3 * GB, 16 * GB, "Close other programs, or: .*capacity_transitions = 280000"),
-        (GB, GB, "Close other programs, or use a machine with more memory."),
+        (9 * GB, ""),
+        (3 * GB, "Close other programs, or: create_replay_buffer.capacity_transitions = 280000"),
+        (GB, "Close other programs, or use a machine with more memory."),
     ],
 )
-def test_memory(total: int, available: int, mend: str) -> None:
-    finding = doctor.check_memory(1_000_000, 7_000, GB, total, available)
+def test_memory(free: int, mend: str) -> None:
+    finding = doctor.check_memory(1_000_000, 7_000, GB, free)
     assert finding.text.startswith("Memory: 8.0 GB needed with 1,000,000 transitions in replay, ")
-    assert bool(finding.mend) == bool(mend)
-    assert re.fullmatch(mend, finding.mend)
+    assert finding.mend == mend
 
 
 def test_disk(tmp_path: Path) -> None:

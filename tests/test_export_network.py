@@ -39,8 +39,8 @@ def test_it_holds_the_newest_network_and_its_record(run: RunDirectory, tmp_path:
     checkpoint = checkpoint_files.open_checkpoint(checkpoint_files.existing(shared.checkpoints)[0])
     assert checkpoint.counters == {"env_steps": 200, "train_steps": 50}
     np.testing.assert_array_equal(checkpoint.arrays("network")["000"], np.full((2, 3), 200.0))
-    assert list(checkpoint.manifest["files"]) == ["network.npz"]
-    assert checkpoint.segments == []
+    assert list(checkpoint.files) == ["network.npz"]
+    assert checkpoint.segments == {}
     assert shared.config_gin.read_text() == run.config_gin.read_text()
     assert json.loads(shared.run_json.read_text()) == {"seed": 3}
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from ale_py.vector_env import AtariVectorEnv
 
@@ -33,7 +35,7 @@ def vector_games(
     Raises:
         UserError: There is no such game, or no window can be opened.
     """
-    rules = {
+    rules: dict[str, Any] = {
         "frame_skip": frame_skip,
         "noop_max": noop_max,
         "sticky_action_probability": sticky_action_probability,

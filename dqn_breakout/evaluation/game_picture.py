@@ -5,6 +5,7 @@ from __future__ import annotations
 import collections
 from typing import TypeAlias
 
+import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from dqn_breakout.environments.spec import EnvironmentSpec
@@ -22,9 +23,8 @@ CHOICE_COLOURS: dict[Choice, _Colour] = {
     Choice.SERVE: (122, 162, 247),
 }
 
-# How many steps decide the range of the bars, and how many the curve shows.
-_RANGE_STEPS = 60
-_CURVE_STEPS = 150
+# How many steps the curve shows and the range of the bars covers.
+_RECENT_STEPS = 150
 
 # All lengths are in pixels. An Atari screen of 210 lines is shown three times as large.
 _SCREEN_HEIGHT = 630
@@ -64,16 +64,12 @@ class GamePicture:
         self.size = (width + width % 2, height + height % 2)
         room = self._screen_size[1] - _HEADER_HEIGHT - _FOOTER_HEIGHT
         self._row_height = min(_LARGEST_ROW, room // len(spec.action_names))
-        self._ranges: collections.deque[tuple[float, float]] = collections.deque(
-            maxlen=_RANGE_STEPS
-        )
-        self._best_values: collections.deque[float] = collections.deque(maxlen=_CURVE_STEPS)
+        self._recent: collections.deque[np.ndarray] = collections.deque(maxlen=_RECENT_STEPS)
         self._still = self._draw_still(subtitle)
 
     def draw(self, step: ShownStep) -> Image.Image:
         """The picture of the game's next step, RGB."""
-        self._ranges.append((float(step.action_values.min()), float(step.action_values.max())))
-        self._best_values.append(float(step.action_values.max()))
+        self._recent.append(step.action_values)
         picture = self._still.copy()
         screen = Image.fromarray(step.screen).resize(self._screen_size, Image.Resampling.NEAREST)
         picture.paste(screen, (_MARGIN, _MARGIN))
@@ -87,7 +83,7 @@ class GamePicture:
         """What is the same in every picture."""
         picture = Image.new("RGB", self.size, _BACKGROUND)
         pen = ImageDraw.Draw(picture)
-        curve_seconds = round(_CURVE_STEPS / self._spec.steps_per_second)
+        curve_seconds = round(_RECENT_STEPS / self._spec.steps_per_second)
         for y, text, colour, font_size in (
             (_MARGIN, self._spec.name, _TEXT, 28),
             (_MARGIN + 38, subtitle, _MUTED, 15),
@@ -118,8 +114,7 @@ class GamePicture:
 
     def _draw_bars(self, pen: ImageDraw.ImageDraw, step: ShownStep) -> None:
         """A row for each action: its name, a bar, its value; the one that was taken stands out."""
-        low = min(least for least, _ in self._ranges)
-        high = max(most for _, most in self._ranges)
+        low, high = np.min(self._recent), np.max(self._recent)
         left, right = self._left + _NAME_WIDTH, self._right - _VALUE_WIDTH
         font = _font(min(16, round(self._row_height * 0.62)))
         half = min(13, round(self._row_height * 0.3))
@@ -141,13 +136,10 @@ class GamePicture:
         left, right = self._left + 8, self._right - 8
         top, bottom = self._bottom - 104, self._bottom - 34
         pen.rounded_rectangle((left - 8, top - 8, right + 8, bottom + 8), 6, _TROUGH)
-        low, high = min(self._best_values), max(self._best_values)
-        up = (bottom - top) / ((high - low) or 1.0)
-        across = (right - left) / (_CURVE_STEPS - 1)
-        points = [
-            (right - across * age, bottom - (value - low) * up)
-            for age, value in enumerate(reversed(self._best_values))
-        ]
+        best = np.max(self._recent, axis=1)[::-1]
+        x = right - (right - left) / (_RECENT_STEPS - 1) * np.arange(len(best))
+        y = bottom - (bottom - top) / (np.ptp(best) or 1.0) * (best - best.min())
+        points = list(zip(x.tolist(), y.tolist(), strict=True))
         pen.line(points, CHOICE_COLOURS[Choice.BEST], 2, joint="curve")
         pen.circle(points[0], 4, CHOICE_COLOURS[Choice.BEST])
 

@@ -53,11 +53,11 @@ class EvaluationRequest:
             folder = checkpoints_of(self.checkpoint_dir)
             if not self.random:
                 checkpoint_files.existing(folder)
-        if self.checkpoint_dir and (self.gin_file or self.gin_bindings):
-            raise UserError(
-                "A run is evaluated with the configuration saved in it: leave --gin_file and "
-                "--gin_bindings out, or --checkpoint_dir."
-            )
+            if self.gin_file or self.gin_bindings:
+                raise UserError(
+                    "A run is evaluated with the configuration saved in it: leave --gin_file and "
+                    "--gin_bindings out, or --checkpoint_dir."
+                )
         if self.random and shows:
             raise UserError(
                 "A random player has no action values to show: leave out --random, or --video and "
@@ -73,12 +73,18 @@ class EvaluationRequest:
         for name in self.gin_file:
             config.resolve(name)
         for flag, target in (("--output", self.output), ("--video", self.video)):
-            if target:
-                _check_target(flag, Path(target))
+            if target and not _can_be_written(Path(target)):
+                raise UserError(
+                    f"{flag}={target} cannot be written: give a file in a directory that is there "
+                    "and may be written to."
+                )
         if self.video and Path(self.video).suffix.lower() not in VIDEO_ENDINGS:
             raise UserError(f"--video={self.video} must end in {' or '.join(VIDEO_ENDINGS)}.")
-        if self.watch:
-            _check_display()
+        if self.watch and not _has_display():
+            raise UserError(
+                "There is no display to open a window on (neither DISPLAY nor WAYLAND_DISPLAY is "
+                "set). Record the game instead, with --video=game.mp4."
+            )
 
 
 def checkpoints_of(checkpoint_dir: str | os.PathLike[str]) -> Path:
@@ -92,20 +98,11 @@ def checkpoints_of(checkpoint_dir: str | os.PathLike[str]) -> Path:
     return run.checkpoints if given.resolve() == run.path.resolve() else given
 
 
-def _check_target(flag: str, path: Path) -> None:
-    """Refuses a file that could not be written."""
-    if path.is_dir() or not path.parent.is_dir() or not os.access(path.parent, os.W_OK):
-        raise UserError(
-            f"{flag}={path} cannot be written: give a file in a directory that is there and "
-            "may be written to."
-        )
+def _can_be_written(path: Path) -> bool:
+    return not path.is_dir() and path.parent.is_dir() and os.access(path.parent, os.W_OK)
 
 
-def _check_display() -> None:
-    """Makes sure that a window would be seen: without a display the emulator draws to nowhere."""
+def _has_display() -> bool:
+    """Whether a window would be seen: without a display the emulator draws to nowhere."""
     names = ("DISPLAY", "WAYLAND_DISPLAY", "SDL_VIDEODRIVER")
-    if sys.platform.startswith("linux") and not any(os.environ.get(name) for name in names):
-        raise UserError(
-            "There is no display to open a window on (neither DISPLAY nor WAYLAND_DISPLAY is set). "
-            "Record the game instead, with --video=game.mp4."
-        )
+    return not sys.platform.startswith("linux") or any(map(os.environ.get, names))

@@ -20,7 +20,7 @@ def as_text(result: Mapping[str, Any]) -> str:
     player = "a random player" if result["player"] == "random" else "a trained network"
     games = f"{result['games']} full game{'s' if result['games'] > 1 else ''}"
     name, seed = result["protocol"]["name"], result["seed"]
-    rows = [*_facts(result), ("", ""), *_returns(result["returns"])]
+    rows = [*_facts(result).items(), ("", ""), *_returns(result["returns"])]
     return "\n".join(
         [
             f"{result['game']}: {games} by {player}, protocol {name}, seed {seed}",
@@ -45,39 +45,33 @@ def _rules(protocol: Mapping[str, Any]) -> str:
     return ", ".join([*words, limit, "unclipped scores"])
 
 
-def _facts(result: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """Label and value of each row, but for the scores."""
+def _facts(result: Mapping[str, Any]) -> dict[str, str]:
+    """What each row says by its label, but for the scores."""
     returns, lengths = result["returns"], result["lengths_env_steps"]
-    interval, deviation, human = "", "", "no published human score"
+    facts = {"mean": f"{result['mean']:,.2f}"}
     if result["ci95"] is not None:
         low, high = result["ci95"]
-        interval = f"{low:,.2f} to {high:,.2f} (of the mean, Student's t)"
-        deviation = f"{result['std']:,.2f}"
+        facts["95 % interval"] = f"{low:,.2f} to {high:,.2f} (of the mean, Student's t)"
+        facts["deviation"] = f"{result['std']:,.2f}"
+    facts["median"] = f"{result['median']:,.2f}"
+    facts["range"] = f"{min(returns):,.2f} to {max(returns):,.2f}"
+    facts["human-normalised"] = "no published human score"
     if result["human_normalised"] is not None:
         random_score, human_score = result["random_and_human_scores"]
-        human = (
+        facts["human-normalised"] = (
             f"{result['human_normalised']:.1%} (0 % is a random player's {random_score:g}, "
             f"100 % a human's {human_score:g})"
         )
-    length = f"{sum(lengths) / len(lengths):,.0f} environment steps on average"
+    facts["game length"] = f"{sum(lengths) / len(lengths):,.0f} environment steps on average"
     if result["games_cut_off"]:
-        length += f"; {result['games_cut_off']} cut off at the limit"
-    trained = f"{result['env_steps']:,} environment steps" if "env_steps" in result else ""
-    if result.get("train_steps") is not None:
-        trained += f", {result['train_steps']:,} train steps"
-    weights = f"sha256 {result['weights_sha256'][:16]}..." if "weights_sha256" in result else ""
-    facts = [
-        ("mean", f"{result['mean']:,.2f}"),
-        ("95 % interval", interval),
-        ("deviation", deviation),
-        ("median", f"{result['median']:,.2f}"),
-        ("range", f"{min(returns):,.2f} to {max(returns):,.2f}"),
-        ("human-normalised", human),
-        ("game length", length),
-        ("trained for", trained),
-        ("weights", weights),
-    ]
-    return [(label, value) for label, value in facts if value]
+        facts["game length"] += f"; {result['games_cut_off']} cut off at the limit"
+    if "env_steps" in result:
+        facts["trained for"] = f"{result['env_steps']:,} environment steps"
+        if result["train_steps"] is not None:
+            facts["trained for"] += f", {result['train_steps']:,} train steps"
+    if "weights_sha256" in result:
+        facts["weights"] = f"sha256 {result['weights_sha256'][:16]}..."
+    return facts
 
 
 def _returns(returns: list[float]) -> list[tuple[str, str]]:

@@ -19,7 +19,6 @@ from dqn_breakout.evaluation.protocols import EvaluationProtocol
 from dqn_breakout.evaluation.shown_game import ShownStep, shown_environment, shown_game
 
 _LAST_PICTURE_SECONDS = 2.0
-_GIF_SECONDS = 30.0
 # Codec, colours and ffmpeg's options. mp4: what every player and browser shows, the index in front,
 # so that a page can start it at once. gif: smaller pictures that share one palette of few colours,
 # so that what stands still costs nothing.
@@ -48,8 +47,8 @@ def record_game(
         path: Where to write, .mp4 or .gif. It appears there whole or not at all.
         protocol: The rules.
         seed: Of the game and the random actions.
-        max_seconds: The game is left after so many seconds; None for its end (.gif: 30 seconds,
-            as its pictures are held in memory, 15 MB a second).
+        max_seconds: When the game is left; None for its end (.gif: after 30 seconds, as its
+            pictures are held in memory, 15 MB a second).
         caption: A few words beside the protocol's name.
         each_step: Called after every step; what it raises ends the game, and no video is left.
 
@@ -63,7 +62,7 @@ def record_game(
     ending = target.suffix.lower()
     temporary = target.with_name(f".{target.stem}.{os.getpid()}.tmp{ending}")
     if max_seconds is None:
-        max_seconds = _GIF_SECONDS if ending == ".gif" else math.inf
+        max_seconds = 30.0 if ending == ".gif" else math.inf
     subtitle = ", ".join(filter(None, (f"{protocol.name} protocol", caption)))
     try:
         with shown_environment(protocol, seed, "rgb_array") as environment:

@@ -82,9 +82,9 @@ class Learner:
         self._replay = replay
 
     def train_steps_due(self, env_steps_since_fill: int) -> int:
-        """How many train steps, in whole groups, bring the agent to the update ratio."""
-        steps = max(env_steps_since_fill, 0) // self.env_steps_per_train_step
-        due = steps - int(self._agent.train_step_counter.numpy())
+        """How many train steps, in whole groups, bring the agent to the update ratio; never < 0."""
+        steps = env_steps_since_fill // self.env_steps_per_train_step
+        due = max(steps - int(self._agent.train_step_counter.numpy()), 0)
         return due - due % self.train_steps_per_group
 
     def train(self, train_steps: int) -> Metrics:

@@ -104,7 +104,7 @@ class ReplayLearning:
             self.collector.collect()
             env_steps = self.env_steps
         # Overlapped, the steps of this very turn come to replay, and are trained for, in the next.
-        due = max(self.learner.train_steps_due(env_steps - fill), 0)
+        due = self.learner.train_steps_due(env_steps - fill)
         with self.collector.playing() if overlapped else contextlib.nullcontext():
             metrics = self.learner.train(due) if due else {}
         return Turn(self.env_steps, due, metrics)

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
-from typing import Any
 
 import gin
 import tensorflow as tf
 import tf_keras
-from tf_agents.networks import q_network as q_network_lib
+from tf_agents.networks.q_network import QNetwork
 
 from dqn_breakout import errors, seeding
 from dqn_breakout.configurable import PositiveInt, check, configurable
@@ -25,58 +24,6 @@ class ScalePixels(tf_keras.layers.Layer):
         return tf.cast(observation, tf.float32) * (1.0 / 255.0)
 
 
-class LanedQNetwork(q_network_lib.QNetwork):
-    """A `QNetwork` that takes parts of a batch through its convolutions side by side.
-
-    TensorFlow shares each operation's work among its threads and waits for all of them before the
-    next. On so small a network the waiting takes a fifth of the time. A lane takes its part of the
-    batch through all convolutions, and back in a gradient, without waiting for the others. With as
-    many processors as lanes it does so on one thread; with more, each of its operations still is
-    shared among some of them (`machine.share_threads`), and waits for those. The dense layers,
-    which have nearly all of the weights, take the whole batch. What comes out differs by rounding
-    alone.
-
-    A graph for batches of any size, such as one that TF-Agents' `PolicySaver` exports, has no size
-    to split when it is traced: there a batch takes one lane, which is correct and only slower. The
-    graphs of training, collection and evaluation know their sizes.
-    """
-
-    def __init__(self, *, convolution_lanes: int, **arguments: Any):
-        """Builds a QNetwork whose batches are split into `convolution_lanes` parts."""
-        super().__init__(**arguments)
-        self._convolution_lanes = convolution_lanes
-
-    def call(
-        self,
-        observation: Any,
-        step_type: Any = None,
-        network_state: Any = (),
-        training: bool = False,
-    ) -> tuple[tf.Tensor, Any]:
-        """See QNetwork.call; a batch of unknown size takes one lane (see the class)."""
-        batch_size = observation.shape[0]
-        if self._convolution_lanes == 1 or batch_size is None:
-            return super().call(observation, step_type, network_state, training)
-        encoder, head = self.layers
-        flatten = next(
-            place
-            for place, layer in enumerate(encoder.layers)
-            if isinstance(layer, tf_keras.layers.Flatten)
-        )
-        lanes = min(self._convolution_lanes, batch_size)
-        bounds = [batch_size * lane // lanes for lane in range(lanes + 1)]
-        parts = []
-        for start, stop in itertools.pairwise(bounds):
-            values = observation[start:stop]
-            for layer in encoder.layers[: flatten + 1]:
-                values = layer(values, training=training)
-            parts.append(values)
-        values = tf.concat(parts, axis=0)
-        for layer in [*encoder.layers[flatten + 1 :], head]:
-            values = layer(values, training=training)
-        return values, network_state
-
-
 @configurable
 def create_q_network(
     observation_spec: tf.TensorSpec,
@@ -85,8 +32,7 @@ def create_q_network(
     *,
     conv_layers: Sequence[tuple[int, int, int]] = gin.REQUIRED,
     dense_units: Sequence[int] = gin.REQUIRED,
-    convolution_lanes: PositiveInt = gin.REQUIRED,
-) -> LanedQNetwork:
+) -> QNetwork:
     """Builds a TF-Agents `QNetwork`: pixels scaled, convolutions, dense layers, linear outputs.
 
     Input uint8 `(B, height, width, S)`, output float32 `(B, actions)`. Every layer but the last is
@@ -99,8 +45,6 @@ def create_q_network(
         seed: The run's seed.
         conv_layers: `(filters, kernel size, stride)` of each convolution.
         dense_units: Units of each hidden dense layer.
-        convolution_lanes: How many parts of a batch go through the convolutions side by side; see
-            `LanedQNetwork`. It is no number of the algorithm.
 
     Raises:
         UserError: No such layers can be built on that observation.
@@ -112,13 +56,12 @@ def create_q_network(
         for number in (*itertools.chain(*conv_layers), *dense_units):
             numbers = "Each number in create_q_network.conv_layers and dense_units"
             check(numbers, number, PositiveInt)
-        network = LanedQNetwork(
+        network = QNetwork(
             input_tensor_spec=observation_spec,
             action_spec=action_spec,
             preprocessing_layers=ScalePixels(),
             conv_layer_params=[(f, (k, k), s) for f, k, s in conv_layers],
             fc_layer_params=tuple(dense_units),
-            convolution_lanes=convolution_lanes,
             name="QNetwork",
         )
         network.create_variables()

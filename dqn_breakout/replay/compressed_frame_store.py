@@ -53,7 +53,7 @@ class CompressedFrameStore:
         self._chunks: list[memoryview] = []
         self._frames_in_chunk: list[int] = []
         self._empty_chunks: list[int] = []
-        self._chunk = -1  # The chunk that is being filled, and how far it is.
+        self._chunk = 0  # The chunk that is being filled, none so far, and how full it is.
         self._filled = self._chunk_bytes
 
     @property
@@ -85,17 +85,19 @@ class CompressedFrameStore:
                 content = self._compress(frame, key)
             if self._lengths[place]:
                 self._forget(int(self._starts[place]) // self._chunk_bytes)
-            begin, length = self._append(content), len(content)
+            begin, end = self._filled, self._filled + len(content)
+            self._chunks[self._chunk][begin:end] = content
+            self._filled = end
             if key == _NO_KEY:
                 self._key_frames[begin] = bytes(frame)
-                begin, length = begin + _HEADER_BYTES, length - _HEADER_BYTES
+                begin += _HEADER_BYTES
             self._frames_in_chunk[self._chunk] += 1
             self._starts[place] = self._chunk * self._chunk_bytes + begin
-            self._lengths[place] = length
+            self._lengths[place] = end - begin
             self._keys[place] = key
 
     def read(self, places: np.ndarray) -> np.ndarray:
-        """Decompresses frames, each distinct place once.
+        """Decompresses frames.
 
         Args:
             places: int64 of any shape.
@@ -106,48 +108,35 @@ class CompressedFrameStore:
         Raises:
             ValueError: Nothing was written into one of the places, or it was just being written.
         """
-        wanted, first, inverse = np.unique(
-            places.reshape(-1), return_index=True, return_inverse=True
-        )
+        wanted = places.reshape(-1)
         lengths = self._lengths[wanted]
         if not lengths.all():
             raise ValueError(f"Nothing was written into row {wanted[lengths == 0][0]} yet")
         chunks, begins = np.divmod(self._starts[wanted], self._chunk_bytes)
-        size, memory, decompress = self._frame_bytes, self._chunks, lz4.block.decompress
-        frames = np.empty((places.size, size), np.uint8)
+        fields = (chunks, begins, begins + lengths, self._keys[wanted])
+        size, decompress = self._frame_bytes, lz4.block.decompress
+        frames = np.empty((*places.shape, *self._frame_shape), np.uint8)
         output = frames.reshape(-1).data
         keys: dict[tuple[int, int], bytes] = {}
         try:
-            for number, chunk, begin, end, key in zip(
-                first.tolist(),
-                chunks.tolist(),
-                begins.tolist(),
-                (begins + lengths).tolist(),
-                self._keys[wanted].tolist(),
-                strict=True,
-            ):
+            for number, (chunk, begin, end, key) in enumerate(np.stack(fields, -1).tolist()):
+                content = self._chunks[chunk][begin:end]
                 if key == _NO_KEY:
-                    frame = decompress(memory[chunk][begin:end], size)
+                    frame = decompress(content, size)
                 else:
                     if (chunk, key) not in keys:
                         keys[chunk, key] = decompress(self._key_content(chunk, key), size)
-                    frame = decompress(memory[chunk][begin:end], size, dict=keys[chunk, key])
+                    frame = decompress(content, size, dict=keys[chunk, key])
                 output[number * size : (number + 1) * size] = frame
         except lz4.block.LZ4BlockError as error:
             raise ValueError("A frame was overwritten while it was read") from error
-        repeated = np.ones(places.size, bool)
-        repeated[first] = False
-        frames[repeated] = frames[first[inverse[repeated]]]
-        return frames.reshape(*places.shape, *self._frame_shape)
+        return frames
 
     def _key_for(self, place: int) -> int:
         """Where in the chunk that is being filled a place's key lies; `_NO_KEY` for a new one."""
-        before = place - 1
-        # Place 0 has no neighbour, but is always a key.
-        if place % _KEY_PERIOD == 0 or not self._lengths[before]:
-            return _NO_KEY
+        before = place - 1  # Of place 0, which is always a key, another one.
         chunk, start = divmod(int(self._starts[before]), self._chunk_bytes)
-        if chunk != self._chunk:
+        if place % _KEY_PERIOD == 0 or not self._lengths[before] or chunk != self._chunk:
             return _NO_KEY
         key = int(self._keys[before])
         return start - _HEADER_BYTES if key == _NO_KEY else key
@@ -164,25 +153,16 @@ class CompressedFrameStore:
         length = int.from_bytes(self._chunks[chunk][key:begin], "little")
         return self._chunks[chunk][begin : begin + length]
 
-    def _append(self, content: bytes) -> int:
-        """Puts bytes behind the newest; returns where they begin in the chunk."""
-        start = self._filled
-        self._chunks[self._chunk][start : start + len(content)] = content
-        self._filled += len(content)
-        return start
-
     def _next_chunk(self) -> None:
         """Goes on in a chunk without frames: the one just filled, an older one, or a new one."""
-        self._filled = 0
-        self._key_frames = {}
-        if self._chunk >= 0 and not self._frames_in_chunk[self._chunk]:
+        self._filled, self._key_frames = 0, {}
+        if self._chunks and not self._frames_in_chunk[self._chunk]:
             return
-        if self._empty_chunks:
-            self._chunk = self._empty_chunks.pop()
-            return
-        self._chunk = len(self._chunks)
-        self._chunks.append(memoryview(bytearray(self._chunk_bytes)))
-        self._frames_in_chunk.append(0)
+        if not self._empty_chunks:
+            self._empty_chunks.append(len(self._chunks))
+            self._chunks.append(memoryview(bytearray(self._chunk_bytes)))
+            self._frames_in_chunk.append(0)
+        self._chunk = self._empty_chunks.pop()
 
     def _forget(self, chunk: int) -> None:
         """Counts a frame of a chunk as overwritten."""

@@ -22,14 +22,15 @@ _COMPRESSED_FRAME_BYTES = 240
 class CompressedFrameTable(FrameTable):
     """`FrameTable` with the field named `frame` LZ4-compressed in host memory.
 
-    Bind `create_replay_buffer.frame_table = @compressed_frames`.
-
-    What is read is what `FrameTable` would read, to the last bit. Other fields lie in TensorFlow
-    variables as there; `variables` has no frames.
+    Bind `create_replay_buffer.frame_table = @compressed_frames`. What is read is what `FrameTable`
+    would read, to the last bit. Other fields lie in TensorFlow variables as there; `variables` has
+    no frames.
 
     Other threads may read rows while one writes others; see `CompressedFrameStore`. Inside one
-    `tf.function`, reads and writes happen in the order in which they are written down, as with
-    variables.
+    `tf.function`, reads and writes happen in the order in which they are written down.
+
+    Attributes:
+        frames: Where the frames lie.
     """
 
     ESTIMATED = True
@@ -46,7 +47,7 @@ class CompressedFrameTable(FrameTable):
         for spec in specs:
             if spec.name == FRAME:
                 self._frame_shape = spec.shape
-                self._frames = CompressedFrameStore(tuple(spec.shape), int(capacity))
+                self.frames = CompressedFrameStore(tuple(spec.shape), int(capacity))
                 # TensorFlow orders operations on a variable, but not calls of Python.
                 self._turn = tf.Variable(0, trainable=False, dtype=tf.int64, name="frame_turn")
 
@@ -57,11 +58,6 @@ class CompressedFrameTable(FrameTable):
             return FrameTable.observation_bytes(spec)
         estimate = -(-spec.shape.num_elements() * _COMPRESSED_FRAME_BYTES // (84 * 84))
         return estimate + CompressedFrameStore.INDEX_BYTES
-
-    @property
-    def frames(self) -> CompressedFrameStore:
-        """Where the frames lie."""
-        return self._frames
 
     def read(self, rows: tf.Tensor, slots: Any = None) -> Any:
         """Gathers rows; see `FrameTable.read`.
@@ -90,14 +86,14 @@ class CompressedFrameTable(FrameTable):
     @tf.autograph.experimental.do_not_convert
     def _read_frames(self, rows: tf.Tensor) -> tf.Tensor:
         rows = tf.convert_to_tensor(rows, tf.int64)
-        frames = self._in_turn(self._frames.read, [rows], tf.uint8)
+        frames = self._in_turn(self.frames.read, [rows], tf.uint8)
         frames.set_shape(rows.shape.concatenate(self._frame_shape))
         return frames
 
     @tf.autograph.experimental.do_not_convert
     def _write_frames(self, rows: tf.Tensor, frames: Any) -> tf.Operation:
         def write(rows: np.ndarray, frames: np.ndarray) -> np.ndarray:
-            self._frames.write(rows, frames)
+            self.frames.write(rows, frames)
             return np.array(len(rows))
 
         arguments = [tf.convert_to_tensor(rows, tf.int64), tf.convert_to_tensor(frames, tf.uint8)]

@@ -23,11 +23,7 @@ from dqn_breakout.runs.files import write_atomically
 @command_line.told
 def main(arguments: Sequence[str] | None = None) -> None:
     """Runs the command with these words, or those of this process."""
-    _draw(_parser().parse_args(arguments))
-
-
-def _draw(options: argparse.Namespace) -> None:
-    """Writes what the options ask for, and notes for the reader on stderr."""
+    options = _parser().parse_args(arguments)
     output = options.output or Path("panels.png" if options.panels else "curve.png")
     for path, suffixes in ((output, figures.SUFFIXES), (options.data, comparison.SUFFIXES)):
         if path and path.suffix not in suffixes:
@@ -62,8 +58,6 @@ def _draw(options: argparse.Namespace) -> None:
     if options.data:
         _write(options.data, comparison.encoded(rows, options.data.suffix))
     for name, run in runs.items():
-        for note in run.notes:
-            print(f"Note: {note}", file=sys.stderr)
         if run.log[comparison.RETURN].isna().all():
             print(f"Note: no full game has ended yet in {name}.", file=sys.stderr)
 

@@ -93,17 +93,17 @@ def _draw_training(axes: Axes, shown: pd.DataFrame, colours: dict[str, str], smo
     for label, colour in colours.items():
         own = shown[shown["label"] == label]
         runs = [points for _, points in own[own["kind"] == "training"].groupby("run", sort=False)]
-        means = [points for _, points in own[own["kind"] == "training_mean"].groupby("label")]
-        seeds = f" ({'mean of ' if means else ''}{len(runs)} seeds)" if len(runs) > 1 else ""
+        mean = own[own["kind"] == "training_mean"]
+        seeds = f" ({'' if mean.empty else 'mean of '}{len(runs)} seeds)" if len(runs) > 1 else ""
         for points in runs:
             look: Any = {"color": colour, "linewidth": 0.8, "alpha": 0.3 if smooth else 0.5}
             axes.plot(points["env_steps"], points["value"], **look)
-        for points in means or runs:
+        for points in runs if mean.empty else [mean]:
             values = points["value"]
             window = 2 * (len(values) // 80) + 1 if smooth else 1  # A fortieth of the line.
-            mean = values.rolling(window, center=True, min_periods=1).mean().where(values.notna())
+            drawn = values.rolling(window, center=True, min_periods=1).mean().where(values.notna())
             look = {"color": colour, "linewidth": 2.0, "marker": "." if len(values) == 1 else None}
-            axes.plot(points["env_steps"], mean, label=label + seeds, zorder=3, **look)
+            axes.plot(points["env_steps"], drawn, label=label + seeds, zorder=3, **look)
 
 
 def _draw_evaluations(axes: Axes, shown: pd.DataFrame, colours: dict[str, str]) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 
 import pandas as pd
 
-from dqn_breakout.errors import UserError, cause, first_line, nearest
+from dqn_breakout.errors import UserError, cause, first_line
 
 _NAME = {"game": str, "encoder": str, "agent": str}
 _NUMBERS = {"env_steps": int, "mean_return": float, "std_over_seeds": float, "seeds": int}
@@ -53,12 +53,9 @@ def select(curves: Iterable[str], names: Sequence[str], game: str | None) -> Seq
     picked = []
     for name in names:
         found = [each for each in of_game if _words(name) <= _words(each)]
-        if not found:
-            agents_first = ["/".join(each.split("/")[:0:-1]) for each in of_game]
-            near = nearest(name, [*agents_first, *of_game]) or " or ".join(of_game)
-            raise UserError(f"There is no published curve {name!r} here; did you mean {near}?")
-        if len(found) > 1:
-            raise UserError(f"{name!r} means several curves; give one of {', '.join(found)}.")
+        if len(found) != 1:
+            several = "several curves" if found else "no published curve here"
+            raise UserError(f"{name!r} means {several}; give one of {', '.join(found or of_game)}.")
         picked += found
     return picked or of_game
 

@@ -1,6 +1,6 @@
 """Reads what a training run left on disk, in the layout of `runs.directory`, as data frames.
 
-A run may be read while it still writes: a last log line that is cut short is left out, with a note.
+A run may be read while it still writes: a last log line that is cut short is left out.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -30,8 +30,8 @@ class RunRecord:
 
     path: Path
     log: pd.DataFrame
-    """A row for each log line that counts, `env_steps` (int64) rising; a float64 column for each
-    other of `metrics.METRICS` and for whatever else was logged."""
+    """A row for each log line, `env_steps` (int64) rising; a float64 column for each other of
+    `metrics.METRICS` and for whatever else was logged."""
     evaluations: pd.DataFrame
     """A row for each, `env_steps` rising: `protocol` (its name), `games`, `mean`, `low` and `high`
     (its 95 % interval), `median`, `std`, `human_normalised` (0: a random player, 1: a human)."""
@@ -41,11 +41,10 @@ class RunRecord:
     total_env_steps: int | None  # That the run is to make.
     frame_skip: int | None  # ALE frames per environment step.
     weights_sha256: str | None  # Of the newest checkpoint's network.
-    notes: Sequence[str]  # What a reader should know about the files, one sentence each.
 
     @property
     def seconds(self) -> float:
-        """Seconds of training over all starts, up to the last log line of each that counts."""
+        """Seconds of training over all starts, up to the last log line of each."""
         # A start from an older checkpoint takes the place of those that had got further.
         starts = self.starts["env_steps"][::-1].cummin()[::-1]
         process = np.searchsorted(starts, self.log["env_steps"])
@@ -62,13 +61,12 @@ def read_run(path: Path) -> RunRecord:
     run = RunDirectory(path)
     if not run.path.is_dir():
         raise UserError(f"There is no directory {run.path}. Give the directory of a training run.")
-    log, notes = _read_log(run.metrics_jsonl)
     about = _object(_read(run.run_json) or "{}", run.run_json)
     summary = _object(_read(run.summary_json) or "{}", run.summary_json)
     settings = config.bindings(_read(run.config_gin))
     return RunRecord(
         path=run.path,
-        log=log,
+        log=_read_log(run.metrics_jsonl),
         evaluations=_read_evaluations(run.evaluations),
         starts=pd.DataFrame(about.get("starts", []), columns=_OF_START),
         game=about.get("game"),
@@ -76,7 +74,6 @@ def read_run(path: Path) -> RunRecord:
         total_env_steps=_count(settings, "train.total_env_steps"),
         frame_skip=_count(settings, "create_environment.frame_skip"),
         weights_sha256=summary.get("weights_sha256"),
-        notes=notes,
     )
 
 
@@ -86,24 +83,13 @@ def thinned(frame: pd.DataFrame, most_rows: int) -> pd.DataFrame:
     return frame.iloc[chosen.round().astype(np.int64)]
 
 
-def _read_log(path: Path) -> tuple[pd.DataFrame, list[str]]:
-    """Returns the log lines that count, and notes about the file."""
-    notes = []
-    *lines, cut_short = _read(path).split("\n")
-    if cut_short:
-        notes.append(f"The last line of {path} is cut short and left out: it was being written.")
+def _read_log(path: Path) -> pd.DataFrame:
+    *lines, _ = _read(path).split("\n")
     if not lines:
         raise UserError(f"{path} holds no log line: no run is there, or it has logged nothing yet.")
     log = pd.DataFrame(_object(line, f"Line {n} of {path}") for n, line in enumerate(lines, 1))
     log = log.reindex(columns=log.columns.union(list(METRICS), sort=False)).astype(np.float64)
-    log = log.replace([math.inf, -math.inf], math.nan).astype({"env_steps": np.int64})
-    # A run that went on from a checkpoint logged again what came after it; the last lines count.
-    env_steps = log["env_steps"]
-    later = env_steps[::-1].cummin()[::-1].shift(-1, fill_value=np.iinfo(np.int64).max)
-    if (env_steps > later).any():
-        again = (env_steps > later).sum()
-        notes.append(f"{path}: {again} line(s) left out: the run went on and logged them again.")
-    return log[env_steps < later].reset_index(drop=True), notes
+    return log.replace([math.inf, -math.inf], math.nan).astype({"env_steps": np.int64})
 
 
 def _read_evaluations(folder: Path) -> pd.DataFrame:
@@ -116,9 +102,7 @@ def _read_evaluations(folder: Path) -> pd.DataFrame:
 
 
 def _count(settings: Mapping[str, str], name: str) -> int | None:
-    """A whole number of a configuration, which stands there directly or as a macro."""
     value = settings.get(name, "")
-    value = settings.get(value.removeprefix("%"), value)
     return int(value) if value.isdecimal() else None
 
 

@@ -52,8 +52,6 @@ def summarise(run_dir: Path) -> str:
     for heading, rows in tables.items():
         console.print(f"\n{heading}")
         console.print("None yet" if rows.empty else _table(thinned(rows, _MOST_ROWS)))
-    for note in run.notes:
-        console.print(f"\nNote: {printable(note)}", soft_wrap=True)
     return text.getvalue()
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 import dataclasses
 import math
 import re
-import shutil
 from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
@@ -17,10 +16,10 @@ from typing import Any
 import numpy as np
 
 from dqn_breakout.errors import UserError
-from dqn_breakout.runs import checkpoint_files, files
-from dqn_breakout.runs.checkpoint_files import Checkpoint, DamagedCheckpoint
+from dqn_breakout.runs import checkpoint_files
+from dqn_breakout.runs.checkpoint_files import Checkpoint, DamagedCheckpoint, Fingerprint
 from dqn_breakout.runs.directory import RunDirectory
-from dqn_breakout.runs.stateful import Rows, Stateful, difference
+from dqn_breakout.runs.stateful import Rows, Stateful
 
 # Of a replay segment, which is held twice while it is written or read.
 _SEGMENT_BYTES = 29_000_000
@@ -55,7 +54,7 @@ class RunCheckpointer:
 
     def __post_init__(self) -> None:
         self.restored_counters: dict[str, Any] = {}
-        self._segments: dict[str, Mapping[str, Any]] = {}
+        self._segments: dict[str, Fingerprint] = {}
         self._saved_rows = 0  # All rows before this one are in segments, or were overwritten.
         self._damaged: set[Path] = set()
         self._thread = ThreadPoolExecutor(1, "checkpoint")
@@ -93,13 +92,8 @@ class RunCheckpointer:
         Raises:
             OSError: It could not be written; earlier checkpoints are sound.
             UserError: The network is not made of finite numbers; nothing was written.
-            ValueError: A part has a count of a counter's name, and it is another.
         """
         groups = {name: part.state() for name, part in self.parts.items()}
-        for group, arrays in groups.items():
-            for name in arrays.keys() & counters.keys():
-                if arrays[name] != counters[name]:
-                    raise ValueError(f"{group} has {name} = {arrays[name]}, not {counters[name]}")
         weights = [each for each in groups.get(_NETWORK, {}).values() if each.dtype.kind == "f"]
         if not all(np.isfinite(each).all() for each in weights):
             raise UserError(
@@ -115,7 +109,8 @@ class RunCheckpointer:
             self.run.checkpoints, counters, groups, self._segments
         )
         self._damaged.discard(checkpoint.path)
-        self._drop_old(checkpoint)
+        self._drop_checkpoints(checkpoint)
+        self._drop_segments()
         return checkpoint
 
     def restore_newest(self) -> list[str]:
@@ -159,41 +154,20 @@ class RunCheckpointer:
                 f"{counters[_SEED]}. Restore the file, or choose another --run_dir."
             )
         here = {f"{name}.npz" for name in self.parts}
-        if different := checkpoint.manifest["files"].keys() ^ here:
+        if different := checkpoint.files.keys() ^ here:
             raise _another(path, f"only one of both has {min(different)}.")
         if self.rows is not None:
-            self._restore_rows(checkpoint, self.rows)
+            for name in checkpoint.segments:
+                start, _ = _segment_range(name)
+                self.rows.write_rows(start, checkpoint.segment(self.run.replay, name))
+            self._segments = dict(checkpoint.segments)
+            self._saved_rows = counters[_ROWS]
         for name, part in self.parts.items():
             try:
                 part.restore(checkpoint.arrays(name))
             except UserError as error:
                 raise _another(path, f"in its {name}, {error.message}") from error
         self.restored_counters = counters
-
-    def _restore_rows(self, checkpoint: Checkpoint, rows: Rows) -> None:
-        added = checkpoint.counters[_ROWS]
-        first = min((_segment_range(name)[0] for name in checkpoint.segments), default=0)
-        if first > max(0, added - rows.max_length):
-            raise _another(
-                checkpoint.path,
-                f"its replay has {added - first} rows, and this run needs {rows.max_length}.",
-            )
-        for name in checkpoint.segments:
-            self._restore_segment(checkpoint, name, rows)
-        self._segments = dict(checkpoint.manifest["segments"])
-        self._saved_rows = added
-
-    def _restore_segment(self, checkpoint: Checkpoint, name: str, rows: Rows) -> None:
-        """Puts one segment's rows into the replay; they leave memory when it returns."""
-        start, stop = _segment_range(name)
-        arrays = checkpoint.segment(self.run.replay, name)
-        expected = {
-            field: ((stop - start, rows.num_environments, *shape), dtype)
-            for field, (shape, dtype) in rows.row_specs().items()
-        }
-        if found := difference(expected, arrays):
-            raise _another(checkpoint.path, f"in {name}, {found}.")
-        rows.write_rows(start, arrays)
 
     def _save_new_rows(self, rows: Rows) -> None:
         """Writes the rows added since the last checkpoint, and forgets overwritten segments."""
@@ -203,7 +177,7 @@ class RunCheckpointer:
             if _segment_range(name)[1] <= oldest:
                 del self._segments[name]
         # Where checkpoints fail for want of room, what was written for them may give it back.
-        self._drop_old()
+        self._drop_segments()
         for start in range(max(self._saved_rows, oldest), rows.rows_added, count):
             stop = min(start + count, rows.rows_added)
             self._write_segment(start, stop, rows.read_rows(start, stop))
@@ -214,16 +188,14 @@ class RunCheckpointer:
         start, stop = self._saved_rows, self._saved_rows + count
         try:
             arrays = rows.read_rows(start, stop)
+            # A row is counted before it is written: if the first is not counted out, all are whole.
+            if _oldest_row(rows) <= start:
+                self._write_segment(start, stop, arrays)
+        except OSError:
+            self._ahead_fails = True
         except ValueError:
             if _oldest_row(rows) <= start:
                 raise
-            return
-        # A row is counted before it is written: if the first is not counted out, all are whole.
-        if _oldest_row(rows) <= start:
-            try:
-                self._write_segment(start, stop, arrays)
-            except OSError:
-                self._ahead_fails = True
 
     def _write_segment(self, start: int, stop: int, arrays: Mapping[str, np.ndarray]) -> None:
         name = f"rows-{start:012d}-{stop:012d}.npz.lz4"
@@ -236,27 +208,24 @@ class RunCheckpointer:
             ahead, self._ahead = self._ahead, None
             ahead.result()
 
-    def _drop_old(self, written: Checkpoint | None = None) -> None:
-        """Removes segments that nothing needs and, beyond those to keep, older checkpoints."""
-        needed, kept, all_known = set(self._segments), 0, True
-        for path in checkpoint_files.checkpoints(self.run.checkpoints):
-            segments = _segments_of(path)
-            sound = segments is not None and path not in self._damaged
-            # Newer ones than the one just written are damaged: the run went back from them.
-            if written is None or int(path.name) > int(written.path.name):
-                pass
-            elif sound and kept < self.keep:
-                kept += 1
-            else:
-                # Under its name a checkpoint is whole, also while it goes.
-                going = files.half_written(path)
-                shutil.rmtree(going, ignore_errors=True)
-                path.rename(going)
-                shutil.rmtree(going)
-                continue
-            needed.update(segments or [])
-            all_known = all_known and segments is not None
-        for path in checkpoint_files.inside(self.run.replay) if all_known else []:
+    def _drop_checkpoints(self, written: Checkpoint) -> None:
+        """Removes the older ones beyond those to keep; newer ones are damaged, and left alone."""
+        found = checkpoint_files.checkpoints(self.run.checkpoints)
+        older = found[found.index(written.path) + 1 :]
+        kept = [path for path in older if path not in self._damaged][: self.keep - 1]
+        for path in older:
+            if path not in kept:
+                checkpoint_files.remove_checkpoint(path)
+
+    def _drop_segments(self) -> None:
+        """Removes those that no checkpoint needs; none where it cannot be read what one needs."""
+        needed = set(self._segments)
+        try:
+            for path in checkpoint_files.checkpoints(self.run.checkpoints):
+                needed.update(checkpoint_files.open_checkpoint(path).segments)
+        except (DamagedCheckpoint, UserError):  # UserError: it is another version's.
+            return
+        for path in checkpoint_files.inside(self.run.replay):
             if path.name not in needed and _SEGMENT_NAME.fullmatch(path.name):
                 path.unlink()
 
@@ -269,14 +238,6 @@ def _rows_per_segment(rows: Rows) -> int:
 
 def _oldest_row(rows: Rows) -> int:
     return max(0, rows.rows_added - rows.max_length)
-
-
-def _segments_of(path: Path) -> list[str] | None:
-    """The segments that a checkpoint needs; None if that cannot be read."""
-    try:
-        return checkpoint_files.open_checkpoint(path).segments
-    except (DamagedCheckpoint, UserError):  # Another version's may need any of them.
-        return None
 
 
 def _segment_range(name: str) -> tuple[int, int]:

@@ -68,11 +68,7 @@ def sync_folder(folder: Path) -> None:
 
 @contextlib.contextmanager
 def naming(path: Path) -> Iterator[None]:
-    """Has an OSError inside name `path`: a flush that fails names nothing, a rename what is gone.
-
-    Raises:
-        OSError: That error.
-    """
+    """Has an OSError name `path`: of itself a flush names nothing, and a rename what is gone."""
     try:
         yield
     except OSError as error:

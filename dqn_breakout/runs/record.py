@@ -101,10 +101,10 @@ def settle_seed(run: RunDirectory, seed: int | None) -> int:
         UserError: The run there is of another version or has another seed, or its record is gone.
     """
     checkpoint_files.refuse_other_formats(run.checkpoints)
-    if not run.run_json.exists():
+    there, _ = _recorded(run)
+    if there is None:
         _refuse_checkpoints_without(run, run.run_json)
         return DEFAULT_SEED if seed is None else seed
-    there: int = _read(run)["seed"]
     if seed not in (None, there):
         raise UserError(
             f"The run in {run.path} has seed {there}, not {seed}. Leave --seed out to continue it, "
@@ -160,7 +160,8 @@ def record_start(
         "command": shlex.join(["python", *sys.argv]),
         **machine.circumstances(),
     }
-    write_json(run.run_json, {"seed": seed, "game": game, "starts": [*_starts(run), start]})
+    _, starts = _recorded(run)
+    write_json(run.run_json, {"seed": seed, "game": game, "starts": [*starts, start]})
 
 
 def changes_since_last_start(run: RunDirectory) -> list[str]:
@@ -171,7 +172,8 @@ def changes_since_last_start(run: RunDirectory) -> list[str]:
     Returns:
         Such as "tensorflow '2.20.0' there, '2.21.0' here"; empty in a new run.
     """
-    there, here = (_flat(each) for each in ((_starts(run) or [{}])[-1], machine.circumstances()))
+    _, starts = _recorded(run)
+    there, here = (_flat(each) for each in ([{}, *starts][-1], machine.circumstances()))
     return [
         f"{name} {errors.shown(there[name])} there, {errors.shown(here[name])} here"
         for name in (*machine.versions(), *_ROUNDING)
@@ -192,16 +194,13 @@ def _refuse_checkpoints_without(run: RunDirectory, missing: Path) -> None:
         )
 
 
-def _starts(run: RunDirectory) -> list[dict[str, Any]]:
-    """The records of the run's starts so far; none in a new run."""
-    starts: list[dict[str, Any]] = _read(run)["starts"] if run.run_json.exists() else []
-    return starts
-
-
-def _read(run: RunDirectory) -> dict[str, Any]:
+def _recorded(run: RunDirectory) -> tuple[int | None, list[dict[str, Any]]]:
+    """The run's seed and the records of its starts so far; None and no record in a new run."""
+    if not run.run_json.exists():
+        return None, []
     try:
         content = json.loads(run.run_json.read_text())
-        return {"seed": operator.index(content["seed"]), "starts": list(content["starts"])}
+        return operator.index(content["seed"]), list(content["starts"])
     except (OSError, ValueError, LookupError, TypeError) as error:
         raise UserError(
             f"{run.run_json} is damaged. Restore it, or choose another --run_dir."

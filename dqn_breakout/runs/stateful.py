@@ -83,22 +83,15 @@ class Variables:
         Raises:
             UserError: A name, a shape or a dtype is another; the first such is named.
         """
-        here = {name: (value.shape, value.dtype) for name, value in self.state().items()}
-        if found := difference(here, state):
-            raise UserError(f"{found}.")
+        here, there = _kinds(self.state()), _kinds(state)
+        for name in sorted(here.keys() | there.keys()):
+            saved, needed = there.get(name, "missing"), here.get(name, "missing")
+            if saved != needed:
+                raise UserError(f"{errors.shown(name)} is {saved} there and {needed} here.")
         for name, variable in self._variables.items():
             variable.assign(state[name])
 
 
-def difference(expected: Specs, arrays: Mapping[str, np.ndarray]) -> str | None:
-    """The first way in which arrays are not of the expected names, shapes and dtypes."""
-    for name, (shape, dtype) in expected.items():
-        if name not in arrays:
-            return f"no {name}"
-        found = arrays[name]
-        if found.shape != tuple(shape):
-            return f"{name} has shape {found.shape} there and {tuple(shape)} here"
-        if found.dtype != dtype:
-            return f"{name} is of type {found.dtype} there and {dtype} here"
-    unknown = sorted(arrays.keys() - expected.keys())
-    return f"{errors.shown(unknown[0])} is there and not here" if unknown else None
+def _kinds(arrays: Mapping[str, np.ndarray]) -> dict[str, str]:
+    """Type and shape of each array, in words."""
+    return {name: f"{array.dtype} {array.shape}" for name, array in arrays.items()}

@@ -20,6 +20,21 @@ from dqn_breakout.runs.directory import RunDirectory
 from dqn_breakout.training.progress import Hook, Row
 
 
+@contextlib.contextmanager
+def _whoever_reads() -> Iterator[None]:
+    """Goes on where nobody reads what is printed: a closed pipe, a terminal that is gone.
+
+    Training is not to end for it, and what was printed is in files.
+    """
+    try:
+        yield
+    except OSError:
+        # What is printed from now on, and what is left in the buffer, goes nowhere.
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, sys.stderr.fileno())
+        os.close(nowhere)
+
+
 def plan(
     environment: EnvironmentSpec,
     run: RunDirectory,
@@ -50,25 +65,10 @@ def plan(
     return "\n".join([title, *(f"  {name:<15} {text}" for name, text in lines.items())])
 
 
+@_whoever_reads()
 def tell(text: str) -> None:
     """Prints on stderr, above the progress bar where there is one."""
-    with _whoever_reads():
-        tqdm.write(text, file=sys.stderr)
-
-
-@contextlib.contextmanager
-def _whoever_reads() -> Iterator[None]:
-    """Goes on where nobody reads what is printed: a closed pipe, a terminal that is gone.
-
-    Training is not to end for it, and what was printed is in files.
-    """
-    try:
-        yield
-    except OSError:
-        # What is printed from now on, and what is left in the buffer, goes nowhere.
-        nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, sys.stderr.fileno())
-        os.close(nowhere)
+    tqdm.write(text, file=sys.stderr)
 
 
 def end(run: RunDirectory, env_steps: int, stopped_by: str | None) -> str:
@@ -112,35 +112,34 @@ class ConsoleHook(Hook):
             )
         return self._bar
 
+    @_whoever_reads()
     def on_turn(self, turn: Turn) -> None:
         """Moves the bar."""
         if bar := self._bar_if_terminal():
-            with _whoever_reads():
-                bar.update(min(turn.env_steps, self._total) - bar.n)
+            bar.update(min(turn.env_steps, self._total) - bar.n)
 
+    @_whoever_reads()
     def on_row(self, row: Row) -> None:
         """Shows the row's numbers."""
         if bar := self._bar_if_terminal():
-            with _whoever_reads():
-                bar.set_postfix_str(_numbers(row))
+            bar.set_postfix_str(_numbers(row))
             return
         env_steps, speed = row["env_steps"], row["env_steps_per_second"]
         seconds = max(self._total - env_steps, 0) / max(speed, 1e-9)
         # The random fill is many times faster than what comes after it.
         left = f"{format_seconds(seconds)} left" if row["train_steps"] else "random fill"
-        with _whoever_reads():
-            print(
-                f"{env_steps:>10,} steps ({min(env_steps / self._total, 1):4.0%}), "
-                f"{_numbers(row)}, {speed:,.0f} steps/s, {left}",
-                file=self._stream,
-                flush=True,
-            )
+        print(
+            f"{env_steps:>10,} steps ({min(env_steps / self._total, 1):4.0%}), "
+            f"{_numbers(row)}, {speed:,.0f} steps/s, {left}",
+            file=self._stream,
+            flush=True,
+        )
 
+    @_whoever_reads()
     def close(self) -> None:
         """Leaves the bar as it is and goes to the next line."""
         if self._bar is not None:
-            with _whoever_reads():
-                self._bar.close()
+            self._bar.close()
 
 
 def format_seconds(seconds: float) -> str:

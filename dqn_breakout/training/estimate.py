@@ -6,8 +6,6 @@ import time
 
 import tensorflow as tf
 
-from dqn_breakout import machine
-
 # Measured on two cores: convolutions of this size reach about half of the matrix product's speed.
 _SHARE_OF_PEAK = 0.5
 _MATRIX = 1024
@@ -26,8 +24,4 @@ def _peak_flops() -> float:
     for _ in range(_PRODUCTS):
         product = tf.matmul(matrix, matrix)
     product.numpy()
-    speed = _PRODUCTS * 2.0 * _MATRIX**3 / (time.perf_counter() - started)
-    # One product uses the threads within operations; lanes of a batch use all processors.
-    processors = machine.usable_cores()
-    used = tf.config.threading.get_intra_op_parallelism_threads() or processors
-    return speed * processors / min(used, processors)
+    return _PRODUCTS * 2.0 * _MATRIX**3 / (time.perf_counter() - started)

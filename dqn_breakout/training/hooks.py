@@ -5,102 +5,23 @@ A hook is told each row; it never touches what training depends on.
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import json
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-import tensorflow as tf
-
-from dqn_breakout import errors
 from dqn_breakout.errors import UserError
 from dqn_breakout.runs import metrics
 from dqn_breakout.runs.directory import RunDirectory
 from dqn_breakout.runs.files import naming, write_atomically, write_json
+from dqn_breakout.runs.record import Lock
 from dqn_breakout.training.console import tell
+from dqn_breakout.training.event_file import EventFile
 from dqn_breakout.training.progress import Hook, Row
 from dqn_breakout.training.signals import Stopped
-
-
-class OutputErrors:
-    """Whether training goes on where a file cannot be written, and says so."""
-
-    def __init__(self, goes_on: bool):
-        """Passes errors on unless training `goes_on`."""
-        self._goes_on = goes_on
-        self._failing: set[str] = set()
-
-    @contextlib.contextmanager
-    def attempt(self, what: str) -> Iterator[None]:
-        """Goes on without `what` if writing it fails; says so once, until it succeeds again.
-
-        Raises:
-            OSError: It could not be written, and training is not to go on without.
-        """
-        try:
-            yield
-        except OSError as error:
-            if not self._goes_on:
-                raise
-            if what not in self._failing:
-                tell(
-                    f"Could not write {what} ({errors.cause(error)}); going on without, as "
-                    "train.go_on_without_checkpoints says."
-                )
-            self._failing.add(what)
-        else:
-            self._failing.discard(what)
-
-    def close(self, output: Hook) -> None:
-        """Closes an output; see `attempt`."""
-        with self.attempt(output.writes):
-            output.close()
-
-
-class EventFile:
-    """Scalars under one folder, for TensorBoard."""
-
-    def __init__(self, folder: Path):
-        """Opens no file before the first scalar."""
-        self._folder = folder
-        self._writer: Any = None
-
-    def write(self, env_steps: int, scalars: dict[str, float]) -> None:
-        """Writes scalars by tag, and flushes them.
-
-        Raises:
-            OSError: They could not be written.
-        """
-        with self._os_errors():
-            if self._writer is None:
-                self._writer = tf.summary.create_file_writer(str(self._folder))
-            with self._writer.as_default(step=env_steps):
-                for tag, value in scalars.items():
-                    tf.summary.scalar(tag, value)
-            self._writer.flush()
-
-    def close(self) -> None:
-        """Closes the file.
-
-        Raises:
-            OSError: What was left to write could not be written.
-        """
-        with self._os_errors():
-            if self._writer is not None:
-                self._writer.close()
-
-    @contextlib.contextmanager
-    def _os_errors(self) -> Iterator[None]:
-        """Makes OSErrors of TensorFlow's own, which are none even where the disk is full."""
-        try:
-            yield
-        except tf.errors.OpError as error:
-            reason = errors.first_line(error)
-            raise OSError(errno.EIO, reason, str(self._folder)) from error
 
 
 class TensorBoardHook(Hook):
@@ -125,26 +46,25 @@ class TensorBoardHook(Hook):
 
 
 class MetricsFileHook(Hook):
-    """Every row as a line of `metrics.jsonl`, for plots and scripts.
-
-    Attributes:
-        last_env_steps: Environment steps of the last row that was there; -1 where there was none.
-    """
+    """Every row as a line of `metrics.jsonl`, for plots and scripts."""
 
     writes = "metrics.jsonl"
 
-    def __init__(self, run: RunDirectory, env_steps: int):
-        """Goes on after `env_steps`: rows of work that was lost with a crash are dropped."""
+    def __init__(self, run: RunDirectory, restored: Mapping[str, Any]):
+        """Goes on after a checkpoint, whose counters are empty where there was none.
+
+        Rows of work that was lost with a crash are dropped. A process may die between a checkpoint
+        and its row: then that row, which the counters hold, is added.
+        """
         self._path = run.metrics_jsonl
-        self.last_env_steps = -1
-        if self._path.exists():
-            kept = []
-            for line in self._path.read_text(errors="replace").splitlines():
-                number = _env_steps_of(line)
-                if number is not None and number <= env_steps:
-                    kept.append(line)
-                    self.last_env_steps = number
-            write_atomically(self._path, "".join(line + "\n" for line in kept).encode())
+        env_steps, row = restored.get("env_steps", 0), restored.get("row")
+        text = self._path.read_text(errors="replace") if self._path.exists() else ""
+        kept = [line for line in text.splitlines() if 0 <= _env_steps_of(line) <= env_steps]
+        if row is not None and (not kept or _env_steps_of(kept[-1]) < env_steps):
+            kept.append(json.dumps(row))
+        mended = "".join(line + "\n" for line in kept)
+        if mended != text:
+            write_atomically(self._path, mended.encode())
 
     def on_row(self, row: Row) -> None:
         """Appends the row; all of it or, where the disk is full, nothing."""
@@ -152,8 +72,7 @@ class MetricsFileHook(Hook):
         with naming(self._path), open(self._path, "ab", buffering=0) as file:
             end = file.tell()
             try:
-                written = file.write(line)
-                if written < len(line):
+                if file.write(line) < len(line):
                     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
             except OSError:
                 file.truncate(end)
@@ -170,7 +89,7 @@ class EvaluationHook(Hook):
 
     def __init__(
         self,
-        run: RunDirectory,
+        lock: Lock,
         evaluate: Callable[[], dict[str, Any]],
         record: Callable[[Path], Any] | None,
         pause: Callable[[float], None],
@@ -178,31 +97,26 @@ class EvaluationHook(Hook):
         """Prepares the first evaluation.
 
         Args:
-            run: Where results go.
+            lock: Holds the run directory, where results go.
             evaluate: Plays the games and returns the scores.
             record: Records a game as a video file; None for no videos.
             pause: Is told how many seconds an evaluation took.
         """
-        self._run = run
+        self._lock = lock
         self._evaluate = evaluate
         self._record = record
         self._pause = pause
-        self._events = EventFile(run.eval_events)
+        self._events = EventFile(lock.run.eval_events)
 
-    def evaluate(self, env_steps: int, check_directory: Callable[[], None]) -> None:
-        """Evaluates the network as it is; leaves it undone where a stop was asked for.
-
-        Args:
-            env_steps: Environment steps of the network.
-            check_directory: Raises OSError where the run's directory is no longer there. Asked
-                before results are written, since games may have taken minutes.
+    def evaluate(self, env_steps: int) -> None:
+        """Evaluates the network of so many steps; leaves it undone where a stop was asked for.
 
         Raises:
-            OSError: The directory is gone, or results could not be written.
+            OSError: Results could not be written, or the run directory is gone.
         """
         started = time.monotonic()
         try:
-            self._run_evaluation(env_steps, check_directory)
+            self._evaluate_and_record(env_steps)
         except Stopped:
             tell(
                 f"The evaluation at {env_steps:,} steps was cut short; it comes when the run goes "
@@ -210,45 +124,38 @@ class EvaluationHook(Hook):
             )
         self._pause(time.monotonic() - started)
 
-    def _run_evaluation(self, env_steps: int, check_directory: Callable[[], None]) -> None:
+    def _evaluate_and_record(self, env_steps: int) -> None:
+        run = self._lock.run
         scores = {"env_steps": env_steps, **self._evaluate()}
-        check_directory()
+        self._lock.check()  # Games may have taken minutes.
         means = {"games/return_mean": scores["mean"], "games/return_median": scores["median"]}
         self._events.write(env_steps, {tag: float(value) for tag, value in means.items()})
-        no_video = self._record_video(env_steps)
-        check_directory()
-        self._run.evaluations.mkdir(exist_ok=True)
-        write_json(self._run.evaluation_json(env_steps), scores)
+        no_video = None
+        if self._record is not None:
+            run.videos.mkdir(exist_ok=True)
+            try:
+                self._record(run.videos / f"{env_steps:012d}.mp4")
+            except UserError as error:  # Days of training do not end for want of a video.
+                no_video = error.message
+            self._lock.check()
+        run.evaluations.mkdir(exist_ok=True)
+        write_json(run.evaluation_json(env_steps), scores)
         tell(
             f"Evaluation at {env_steps:,} steps: mean return {scores['mean']:.2f} of "
             f"{scores['games']} full games ({scores['protocol']['name']} protocol)"
         )
         if no_video is not None:
-            tell(f"There is no video of it: {no_video.message}")
-
-    def _record_video(self, env_steps: int) -> UserError | None:
-        """Records a game, if asked to; returns what kept it from being recorded.
-
-        Days of training do not end for want of a video.
-        """
-        if self._record is None:
-            return None
-        path = self._run.videos / f"{env_steps:012d}.mp4"
-        path.parent.mkdir(exist_ok=True)
-        try:
-            self._record(path)
-        except UserError as error:
-            return error
-        return None
+            tell(f"There is no video of it: {no_video}")
 
     def close(self) -> None:
         """Closes the event file."""
         self._events.close()
 
 
-def _env_steps_of(line: str) -> int | None:
+def _env_steps_of(line: str) -> int:
+    """Environment steps of a row; -1 for a line that is none."""
     try:
         number = json.loads(line)["env_steps"]
     except (ValueError, KeyError, TypeError, RecursionError):
-        return None
-    return number if type(number) is int else None
+        return -1
+    return number if type(number) is int else -1

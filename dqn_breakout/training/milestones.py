@@ -6,68 +6,29 @@ that dies in between, the next one does the rest.
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
+import functools
 import json
 import time
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
 
 import gin
 
 from dqn_breakout.configurable import NonNegativeInt, PositiveInt, configurable
+from dqn_breakout.evaluation import protocols
 from dqn_breakout.learning.learning import Turn
 from dqn_breakout.runs.checkpoint import RunCheckpointer
-from dqn_breakout.runs.directory import RunDirectory
 from dqn_breakout.runs.files import write_json
 from dqn_breakout.runs.record import Lock
-from dqn_breakout.training.hooks import EvaluationHook, OutputErrors
+from dqn_breakout.training.hooks import EvaluationHook
+from dqn_breakout.training.output_errors import OutputErrors
 from dqn_breakout.training.progress import Hook, ProgressMeter, Row
 from dqn_breakout.training.signals import StopSignals
 
 
-class Period:
-    """Tells when another `period` environment steps have passed; a resumed run keeps the rhythm."""
-
-    def __init__(self, period_env_steps: int, env_steps: int):
-        """Starts counting periods from `env_steps`."""
-        self._period = period_env_steps
-        self._passed = env_steps // period_env_steps
-
-    def due(self, env_steps: int) -> bool:
-        """Whether a period ended since the last call that said so."""
-        passed = env_steps // self._period
-        if passed == self._passed:
-            return False
-        self._passed = passed
-        return True
-
-
-@dataclasses.dataclass(frozen=True)
-class Pending:
-    """What a run has not done yet that was due when its checkpoint was written.
-
-    Attributes:
-        row: The row to be shown; None if it was shown.
-        evaluation: Whether there is an evaluation to be played.
-    """
-
-    row: Row | None
-    evaluation: bool
-
-    @classmethod
-    def at(cls, run: RunDirectory, counters: Mapping[str, Any], last_row_env_steps: int) -> Pending:
-        """What is pending after a restored checkpoint.
-
-        Args:
-            run: The run.
-            counters: The checkpoint's; empty where there was none.
-            last_row_env_steps: Environment steps of the last row in `metrics.jsonl`; -1 for none.
-        """
-        env_steps = int(counters.get("env_steps", 0))
-        row = counters.get("row") if env_steps > last_row_env_steps else None
-        due = counters.get("evaluation_due", False)
-        return cls(row, due and not run.evaluation_json(env_steps).exists())
+def period_ended(period_env_steps: int, before: int, now: int) -> bool:
+    """Whether a multiple of a period was reached after `before` environment steps, by `now`."""
+    return now // period_env_steps > before // period_env_steps
 
 
 @configurable(name="train")
@@ -100,15 +61,16 @@ class Schedule:
     evaluation_video_seconds: NonNegativeInt = gin.REQUIRED
     go_on_without_checkpoints: bool = gin.REQUIRED
 
+    def __post_init__(self) -> None:
+        protocols.by_name(self.evaluation_protocol)  # Or refused before anything else happens.
+
 
 @dataclasses.dataclass(kw_only=True)
 class Milestones:
     """What a run leaves behind as it goes: rows, checkpoints, evaluations.
 
     Attributes:
-        run: The run.
         schedule: When things are due.
-        env_steps: Environment steps when this process began.
         meter: Makes rows of turns.
         checkpointer: Writes checkpoints, and ahead of them; the run is restored from it.
         weights_sha256: Gives the network's, for `summary.json`.
@@ -116,13 +78,9 @@ class Milestones:
         evaluation: Plays and leaves scores.
         lock: Holds the run directory.
         stop: Tells that a stop was asked for.
-        output_errors: Decides what becomes of an error in writing; never of the last checkpoint's.
-        last_row_env_steps: Environment steps of the last row in `metrics.jsonl`; -1 for none.
     """
 
-    run: RunDirectory
     schedule: Schedule
-    env_steps: int
     meter: ProgressMeter
     checkpointer: RunCheckpointer
     weights_sha256: Callable[[], str]
@@ -130,34 +88,32 @@ class Milestones:
     evaluation: EvaluationHook
     lock: Lock
     stop: StopSignals
-    output_errors: OutputErrors
-    last_row_env_steps: int
 
     def __post_init__(self) -> None:
-        schedule, env_steps = self.schedule, self.env_steps
-        self._log_period = Period(schedule.log_period_env_steps, env_steps)
-        self._save_period = Period(schedule.checkpoint_period_env_steps, env_steps)
-        self._evaluation_period = Period(schedule.evaluation_period_env_steps, env_steps)
+        restored = self.checkpointer.restored_counters
+        self._env_steps = restored.get("env_steps", 0)
+        self._output_errors = OutputErrors(self.lock, self.schedule.go_on_without_checkpoints)
+        # It was due with the restored checkpoint, and is not done.
+        self._evaluation_pending = (
+            restored.get("evaluation_due", False)
+            and not self.lock.run.evaluation_json(self._env_steps).exists()
+        )
         self._saved = True
-        counters = self.checkpointer.restored_counters
-        self._pending = Pending.at(self.run, counters, self.last_row_env_steps)
 
     def nothing_left(self) -> bool:
         """Whether the budget is spent and all that was due is done.
 
         `summary.json` is written anew where it is of another moment: a kill may have come before.
         """
-        if self.env_steps < self.schedule.total_env_steps:
+        if self._env_steps < self.schedule.total_env_steps:
             return False
         if not self._summary_is_of_this_moment():
             self._write_summary(self.meter.row())
-        return self._pending == Pending(None, False)
+        return not self._evaluation_pending
 
     def make_up(self) -> bool:
-        """Does what the process before left undone; returns whether a turn may follow."""
-        if self._pending.row is not None:
-            self._show(self._pending.row)
-        return not self._pending.evaluation or self._evaluate(self.env_steps)
+        """Evaluates where the process before left it undone; returns whether a turn may follow."""
+        return not self._evaluation_pending or self._evaluate(self._env_steps)
 
     def after(self, turn: Turn) -> bool:
         """Does what is due after a turn; returns whether another may follow.
@@ -166,18 +122,18 @@ class Milestones:
             OSError: A file could not be written; checkpoints written before are sound.
         """
         self.meter.add(turn)
-        with self.output_errors.attempt("the replay buffer's rows"):
-            self.lock.check()
-            self.checkpointer.write_ahead()
+        self._output_errors.attempt("the replay buffer's rows", self.checkpointer.write_ahead)
         for hook in self.hooks:
             hook.on_turn(turn)
         # Asked once: a signal that comes while rows are written is for the next turn, or this one
         # would end unsaved.
         stopping = self.stop.received is not None
         last = stopping or turn.env_steps >= self.schedule.total_env_steps
-        log_due = self._log_period.due(turn.env_steps)
-        evaluation_due = self._evaluation_period.due(turn.env_steps)
-        save_due = self._save_period.due(turn.env_steps) or last or evaluation_due
+        before, self._env_steps = self._env_steps, turn.env_steps
+        due = functools.partial(period_ended, before=before, now=turn.env_steps)
+        log_due = due(self.schedule.log_period_env_steps)
+        evaluation_due = due(self.schedule.evaluation_period_env_steps)
+        save_due = due(self.schedule.checkpoint_period_env_steps) or last or evaluation_due
         self._saved = False
         if log_due or save_due:
             row = self.meter.row()
@@ -198,14 +154,11 @@ class Milestones:
             "evaluation_due": evaluation_due,
         }
         # After the last one there is nothing to go on to: without it, work would be lost.
-        with contextlib.nullcontext() if last else self.output_errors.attempt("a checkpoint"):
-            self.lock.check()
-            self.checkpointer.save(counters)
-            self._saved = True
+        save = functools.partial(self.checkpointer.save, counters)
+        self._saved = self._output_errors.attempt("a checkpoint", save, must_succeed=last)
+        if self._saved:
             row = {**row, "checkpoint_seconds": time.monotonic() - started}
-        with self.output_errors.attempt("summary.json"):
-            self.lock.check()
-            self._write_summary(row)
+        self._output_errors.attempt("summary.json", functools.partial(self._write_summary, row))
         return row
 
     def _write_summary(self, row: Row) -> None:
@@ -219,22 +172,20 @@ class Milestones:
             "epsilon": row["epsilon"],
             "weights_sha256": self.weights_sha256(),
         }
-        write_json(self.run.summary_json, summary)
+        write_json(self.lock.run.summary_json, summary)
 
     def _summary_is_of_this_moment(self) -> bool:
         try:
-            summary = json.loads(self.run.summary_json.read_text())
+            summary = json.loads(self.lock.run.summary_json.read_text())
             found = summary["env_steps"], summary["weights_sha256"]
         except (OSError, ValueError, LookupError, TypeError):
             return False
-        return found == (self.env_steps, self.weights_sha256())
+        return found == (self._env_steps, self.weights_sha256())
 
     def _show(self, row: Row) -> None:
         for hook in self.hooks:
-            with self.output_errors.attempt(hook.writes):
-                if hook.into_run_directory:
-                    self.lock.check()
-                hook.on_row(row)
+            show = functools.partial(hook.on_row, row)
+            self._output_errors.attempt(hook.writes, show, in_run=hook.into_run_directory)
 
     def _evaluate(self, env_steps: int) -> bool:
         """Evaluates; returns whether a turn may follow.
@@ -242,7 +193,11 @@ class Milestones:
         After a stop, the evaluation is still due, and the last checkpoint says so: none may. But
         if that could not be written, another turn gives it another try.
         """
-        with self.output_errors.attempt(self.evaluation.writes):
-            self.lock.check()
-            self.evaluation.evaluate(env_steps, self.lock.check)
+        evaluate = functools.partial(self.evaluation.evaluate, env_steps)
+        self._output_errors.attempt(self.evaluation.writes, evaluate)
         return self.stop.received is None or not self._saved
+
+    def close(self) -> None:
+        """Closes hooks and evaluation, which write what they have left."""
+        for each in (*self.hooks, self.evaluation):
+            self._output_errors.attempt(each.writes, each.close, in_run=False)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
-from types import FrameType, TracebackType
+from types import FrameType
 
 _NOTICE = b"\nStopping after this turn; all will be saved. Ctrl-C once more leaves at once.\n"
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -40,12 +40,7 @@ class StopSignals:
                 continue
             self._before[number] = signal.signal(number, self._receive)
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         for number, handler in self._before.items():
             signal.signal(number, handler)  # type: ignore[arg-type]
 
@@ -55,11 +50,7 @@ class StopSignals:
         return 128 + self.received if self.received is not None else 0
 
     def check(self) -> None:
-        """Leaves what may be left undone, such as an evaluation.
-
-        Raises:
-            Stopped: A stop was asked for.
-        """
+        """Raises `Stopped` where a stop was asked for, in what may be left undone."""
         if self.received is not None:
             raise Stopped
 

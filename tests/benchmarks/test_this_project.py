@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from types import SimpleNamespace
 
@@ -65,18 +66,18 @@ def test_a_part_does_all_of_its_work_and_leaves_the_network(project: ThisProject
 
 
 def test_the_operations_are_those_of_a_train_step(project: ThisProject) -> None:
-    found = list(operations.operations(project.layers, project.batch_size, 2))
+    found = list(operations.operations(project.layers, project.batch_size))
     shapes = {each.name: each.call().shape for each in found}
-    assert shapes["convolution 1, forward"] == (2, 20, 20, 4)
+    assert shapes["convolution 1, forward"] == (4, 20, 20, 4)
     assert shapes["convolution 2, gradient of weights"] == (4, 4, 4, 4)
     assert shapes["dense 1, gradient of input"] == (4, 9 * 9 * 4)
     assert "convolution 1, gradient of input" not in shapes
     sample = floor.flops_per_sample(project.layers)
     assert sum(each.flops * each.calls for each in found) == 4 * sample
     frames = tf.TensorSpec(project.observation_shape, tf.uint8)
-    biases_and_pixels = 1.01
-    whole = forward_flops(project._agent.q_network, frames)
-    assert 1 < whole / sum(layer.flops for layer in project.layers) < biases_and_pixels
+    products = sum(layer.flops for layer in project.layers)
+    scaled, biases = 84 * 84 * 4, sum(math.prod(layer.output_shape) for layer in project.layers)
+    assert forward_flops(project._agent.q_network, frames) == products + scaled + biases
 
 
 def test_a_filled_buffer_repeats_what_was_played(

@@ -137,11 +137,8 @@ def _without_stop(
 
 def _half_written(run: RunDirectory) -> list[str]:
     """Names below a run directory that only a process that is writing may leave."""
-    return [
-        str(path.relative_to(run.path))
-        for path in run.path.rglob(".*")
-        if ".tmp" in path.suffixes or path.suffix == ".replaced"
-    ]
+    found = run.path.rglob(".*")
+    return [str(path.relative_to(run.path)) for path in found if ".tmp" in path.suffixes]
 
 
 def replay_rows(run: RunDirectory, checkpoint: Path) -> dict[str, np.ndarray]:

@@ -64,7 +64,7 @@ def test_the_spec_that_is_handed_on(
         rules={**rules, "max_ale_frames": 4 * max_episode_steps},
         stacked=True,
     )
-    assert create(games=games, game="Joust").pyenv.spec.random_and_human is None
+    assert create(games=games, game="AirRaid").pyenv.spec.random_and_human is None
 
 
 def scripted(*, batch_size: int, max_episode_steps: int, render_mode: str | None) -> ScriptedGames:

@@ -17,7 +17,7 @@ from dqn_breakout.environments import games_environment
 from dqn_breakout.environments.builder import create_environment
 from dqn_breakout.environments.frame_stack import FrameStack4
 from dqn_breakout.environments.python_games import PythonGames
-from dqn_breakout.environments.vector_games import VectorGames
+from dqn_breakout.environments.vector_games import VectorGames, vector_games
 from dqn_breakout.errors import UserError
 from tests.recorded_play import same
 from tests.scripted_games import Move, Script, ScriptedGames, random_scripts, under_rules
@@ -258,7 +258,7 @@ def test_every_state_that_games_can_have_is_restored(monkeypatch: pytest.MonkeyP
         FrameStack4(under_rules(ScriptedGames(scripts[:1]))).set_state(states[0])
 
 
-@pytest.mark.parametrize("kind", [PythonGames, VectorGames])
+@pytest.mark.parametrize("kind", [PythonGames, vector_games])
 def test_a_restored_state_goes_on_exactly_as_the_original_did(
     monkeypatch: pytest.MonkeyPatch, kind: Any
 ) -> None:
@@ -271,6 +271,7 @@ def test_a_restored_state_goes_on_exactly_as_the_original_did(
             "games": kind,
             "game": "Breakout",
             "num_environments": 2,
+            "stack_frames": 4,
             "frame_skip": 16,
             "noop_max": 12,
             "sticky_action_probability": 0.25,

@@ -32,7 +32,6 @@ CONFIG = f"""{ENVIRONMENT}
 build.agent = @create_agent
 create_q_network.conv_layers = ((4, 8, 8), (4, 4, 2))
 create_q_network.dense_units = (8,)
-create_q_network.convolution_lanes = 1
 create_agent.q_network = @create_q_network
 create_agent.objective = @QLearning
 create_agent.optimizer = @create_optimizer

@@ -39,10 +39,10 @@ BINDINGS = {
     "create_agnet.gamma = 0.9": "'create_agnet'; did you mean create_agent",
     "evaluation/create_environment.frame_skip = 2": "Nothing uses the binding evaluation/create_e",
     "train.run_dir = 'x'": "train.run_dir",
-    "DqnAgent.gamma = 0.5": "TF-Agents' own.*; write create_agent.gamma",
+    "DqnAgent.gamma = 0.5": "TF-Agents' own.*; did you mean create_agent.gamma",
     # What TF-Agents' agent would do and this one does not: bound, it would be a lie.
-    "DqnAgent.n_step_update = 3": "DqnAgent.n_step_update is TF-Agents' own",
-    "QNetwork.fc_layer_params = (3,)": "QNetwork.fc_layer_params is TF-Agents' own",
+    "DqnAgent.n_step_update = 3": "DqnAgent is TF-Agents' own",
+    "QNetwork.fc_layer_params = (3,)": "QNetwork is TF-Agents' own",
     # Not gin.
     "create_agent.gamma": "'create_agent.gamma'.* '='",
     "create_agent.gamma = = 1": "'create_agent.gamma = = 1'",
@@ -134,7 +134,7 @@ RUNS: dict[str, tuple[Callable[[RunDirectory], Any], tuple[str, ...], str]] = {
     "checkpoints of another network": (
         change_the_network,
         ("--gin_bindings=create_q_network.dense_units=(17,)",),
-        "{run}/checkpoints/.* is of another run: in its network, .* has shape",
+        "{run}/checkpoints/.* is of another run: in its network, .* there and float32",
     ),
     "a damaged record": (lambda run: run.run_json.write_text("{"), (), "run.json is damaged"),
     "no record": (lambda run: run.run_json.unlink(), (), "checkpoints but no run.json"),

@@ -22,7 +22,7 @@ def observation_spec(height: int = 84, width: int = 84) -> Any:
 
 
 def create(seed: int = 1, spec: Any = None, **changes: Any) -> Any:
-    layers = {"conv_layers": CONV_LAYERS, "dense_units": (512,), "convolution_lanes": 1, **changes}
+    layers = {"conv_layers": CONV_LAYERS, "dense_units": (512,), **changes}
     return create_q_network(spec or observation_spec(), ACTION_SPEC, seed, **layers)
 
 
@@ -81,30 +81,6 @@ def test_other_layers_and_frames() -> None:
     assert only_dense(tf.constant(observations(5, 3, 2)))[0].shape == (5, 4)
 
 
-@pytest.mark.parametrize(("lanes", "batch"), [(2, 8), (2, 7), (3, 8), (4, 3), (2, 1)])
-def test_lanes_change_nothing_but_rounding(lanes: int, batch: int) -> None:
-    one, several = (create_small(convolution_lanes=count) for count in (1, lanes))
-    pictures = tf.constant(observations(batch, 12, 12))
-
-    @tf.function(autograph=False)
-    def values_and_gradients(network: Any) -> Any:
-        with tf.GradientTape() as tape:
-            values, _ = network(pictures, training=True)
-            loss = tf.reduce_mean(tf.square(values))
-        return values, tape.gradient(loss, network.trainable_weights)
-
-    for value, expected in zip(
-        *(tf.nest.flatten(values_and_gradients(network)) for network in (several, one)), strict=True
-    ):
-        np.testing.assert_allclose(value, expected, rtol=1e-3, atol=1e-5)
-
-    @tf.function(input_signature=[tf.TensorSpec((None, 12, 12, 4), tf.uint8)], autograph=False)
-    def of_any_size(observation: tf.Tensor) -> tf.Tensor:
-        return several(observation)[0]
-
-    np.testing.assert_allclose(of_any_size(pictures), one(pictures)[0], rtol=1e-3, atol=1e-5)
-
-
 def test_weights_come_from_the_seed_alone() -> None:
     tf.random.set_seed(100)
     first = [variable.numpy() for variable in create_small(1).variables]
@@ -117,11 +93,10 @@ def test_weights_come_from_the_seed_alone() -> None:
     assert not np.array_equal(first[0][..., 0], first[0][..., 1])
 
 
-def test_a_copy_has_lanes_and_weights_of_its_own() -> None:
-    network = create_small(convolution_lanes=3)
+def test_a_copy_has_weights_of_its_own() -> None:
+    network = create_small()
     copy = network.copy(name="Copy")
     copy.create_variables()
-    assert copy._convolution_lanes == 3
     assert not {id(each) for each in network.variables} & {id(each) for each in copy.variables}
     assert [each.shape for each in copy.variables] == [each.shape for each in network.variables]
 
@@ -142,7 +117,6 @@ def test_flops_of_a_forward_pass() -> None:
 @pytest.mark.parametrize(
     ("parameter", "value"),
     [
-        ("convolution_lanes", 0),
         ("conv_layers", ((32, 8),)),
         ("conv_layers", ((32, 8, 0),)),
         ("conv_layers", ((32, 8.5, 4),)),

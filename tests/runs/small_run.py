@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import errno
+import os
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 
+from dqn_breakout.errors import UserError
 from dqn_breakout.runs import checkpoint_files
 from dqn_breakout.runs.checkpoint import RunCheckpointer
 from dqn_breakout.runs.directory import RunDirectory
@@ -38,49 +42,47 @@ class Ring:
 
     num_environments = ENVIRONMENTS
 
-    def __init__(self, frame_shape: tuple[int, ...] = (4, 4), max_length: int = MAX_LENGTH):
+    max_length = MAX_LENGTH
+
+    def __init__(self, frame_shape: tuple[int, ...] = (4, 4)):
         self.rows_added = 0
-        self.max_length = max_length
-        self._arrays = {
-            name: np.zeros((max_length, ENVIRONMENTS, *shape), dtype)
-            for name, (shape, dtype) in {
-                "frame": (frame_shape, np.dtype(np.uint8)),
-                "reward": ((), np.dtype(np.float32)),
-            }.items()
+        self._arrays: dict[str, np.ndarray] = {
+            "frame": np.zeros((MAX_LENGTH, ENVIRONMENTS, *frame_shape), np.uint8),
+            "reward": np.zeros((MAX_LENGTH, ENVIRONMENTS), np.float32),
         }
 
     def row_specs(self) -> Specs:
         return {name: (each.shape[2:], each.dtype) for name, each in self._arrays.items()}
 
     def add(self) -> None:
-        place = self.rows_added % self.max_length
+        place = self.rows_added % MAX_LENGTH
         self.rows_added += 1
         self._arrays["frame"][place] = self.rows_added % 251
         self._arrays["reward"][place] = self.rows_added
 
     def read_rows(self, start: int, stop: int) -> dict[str, np.ndarray]:
-        places = np.arange(start, stop) % self.max_length
+        places = np.arange(start, stop) % MAX_LENGTH
         return {name: each[places] for name, each in self._arrays.items()}
 
     def write_rows(self, start: int, rows: Mapping[str, np.ndarray]) -> None:
         count = len(rows["reward"])
-        assert count <= self.max_length
+        assert count <= MAX_LENGTH
         for name, each in self._arrays.items():
-            each[np.arange(start, start + count) % self.max_length] = rows[name]
+            each[np.arange(start, start + count) % MAX_LENGTH] = rows[name]
         self.rows_added = start + count
 
 
 class SmallRun:
     """Parts, rows, and a checkpointer of them."""
 
-    def __init__(self, layers: tuple[int, ...] = (3, 2), rows: Ring | None = None):
+    def __init__(self, layers: tuple[int, ...] = (3, 2)):
         self.layers = {f"{n:03d}": Variable(np.zeros(each)) for n, each in enumerate(layers)}
         self.counts = {"env_steps": Variable(0, np.int64), "train_steps": Variable(0, np.int64)}
         self.parts: dict[str, Stateful] = {
             "network": Variables(self.layers),
             "counts": Variables(self.counts),
         }
-        self.rows = rows or Ring()
+        self.rows = Ring()
 
     @property
     def env_steps(self) -> int:
@@ -103,7 +105,7 @@ class SmallRun:
         }
         return {
             **parts,
-            **self.rows.read_rows(max(0, added - self.rows.max_length), added),
+            **self.rows.read_rows(max(0, added - MAX_LENGTH), added),
             "rows": np.array(added),
         }
 
@@ -139,6 +141,13 @@ def assert_equal(found: SmallRun, expected: dict[str, np.ndarray]) -> None:
         np.testing.assert_array_equal(values[name], value, err_msg=name)
 
 
+def assert_restored(run: RunDirectory, saved: SmallRun, keep: int = 2) -> None:
+    """A new process's run is the one that was saved, and no damage was found."""
+    found, _, damage = restored(run, keep)
+    assert damage == []
+    assert_equal(found, saved.values())
+
+
 def segment(start: int, stop: int) -> str:
     return f"rows-{start:012d}-{stop:012d}.npz.lz4"
 
@@ -164,8 +173,35 @@ def files_in(folder: Path) -> dict[str, bytes]:
     }
 
 
+def refused(folder: Path, ask: Callable[..., Any], *arguments: Any) -> str:
+    """The sentence with which something is refused; no file in a folder has changed."""
+    before = files_in(folder)
+    with pytest.raises(UserError) as caught:
+        ask(*arguments)
+    assert files_in(folder) == before
+    return caught.value.message
+
+
 def flip(path: Path) -> None:
     """Changes a bit in the middle of a file."""
     content = bytearray(path.read_bytes())
     content[len(content) // 2] ^= 1
     path.write_bytes(content)
+
+
+class FullDisk:
+    """Makes call number `fail_at` of `os.fsync` and `os.replace` fail, and counts them."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, fail_at: int):
+        self.calls = 0
+        for name in ("fsync", "replace"):
+            monkeypatch.setattr(os, name, self._counting(getattr(os, name), fail_at))
+
+    def _counting(self, function: Callable[..., Any], fail_at: int) -> Callable[..., Any]:
+        def call(*arguments: Any, **keywords: Any) -> Any:
+            self.calls += 1
+            if self.calls == fail_at:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            return function(*arguments, **keywords)
+
+        return call

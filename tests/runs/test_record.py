@@ -22,6 +22,7 @@ from dqn_breakout import config, errors, machine
 from dqn_breakout.errors import UserError
 from dqn_breakout.runs import checkpoint_files, record
 from dqn_breakout.runs.directory import RunDirectory
+from tests.runs.small_run import files_in, refused
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 
@@ -50,14 +51,6 @@ def run(tmp_path: Path) -> RunDirectory:
     run = RunDirectory(tmp_path / "run")
     run.create()
     return run
-
-
-def files(run: RunDirectory) -> dict[str, bytes]:
-    return {
-        str(path.relative_to(run.path)): path.read_bytes()
-        for path in run.path.rglob("*")
-        if path.is_file() and path.name != ".lock"
-    }
 
 
 def start(run: RunDirectory, seed: int = 7, env_steps: int = 0, config_text: str = "") -> None:
@@ -164,14 +157,10 @@ def test_the_seed_is_the_given_one_or_that_of_the_run_or_1(run):
 @pytest.mark.parametrize(("there", "given"), [(7, 8), (7, 0), (0, 1)])
 def test_another_seed_is_refused(run, there, given):
     start(run, there)
-    before = files(run)
-    with pytest.raises(UserError) as caught:
-        record.settle_seed(run, given)
-    assert caught.value.message == (
+    assert refused(run.path, record.settle_seed, run, given) == (
         f"The run in {run.path} has seed {there}, not {given}. Leave --seed out to continue it, "
         "or choose another --run_dir."
     )
-    assert files(run) == before
 
 
 @pytest.mark.parametrize(
@@ -183,11 +172,8 @@ def test_another_seed_is_refused(run, there, given):
 )
 def test_a_damaged_record_is_refused_and_kept(run, content):
     run.run_json.write_bytes(content)
-    with pytest.raises(UserError) as caught:
-        record.settle_seed(run, None)
-    assert caught.value.message == (
-        f"{run.run_json} is damaged. Restore it, or choose another --run_dir."
-    )
+    said = f"{run.run_json} is damaged. Restore it, or choose another --run_dir."
+    assert refused(run.path, record.settle_seed, run, None) == said
     with pytest.raises(UserError):
         start(run)
     assert run.run_json.read_bytes() == content
@@ -198,8 +184,8 @@ def test_a_run_of_another_version_is_told_before_its_seed_and_its_config(run):
     checkpoint = run.checkpoints / "000000001000"
     checkpoint.mkdir(parents=True)
     (checkpoint / "manifest.json").write_text('{"format": 1}')
-    with pytest.raises(UserError, match="is of another version of this project"):
-        record.settle_seed(run, 8)
+    said = refused(run.path, record.settle_seed, run, 8)
+    assert "is of another version of this project" in said
 
 
 @pytest.mark.parametrize("missing", ["run.json", "config.gin"])
@@ -208,14 +194,11 @@ def test_checkpoints_without_a_record_or_a_config_are_refused(run, missing):
     (run.path / missing).unlink()
     network = {"000": np.zeros((2, 3), np.float32)}
     checkpoint_files.write_checkpoint(run.checkpoints, {"env_steps": 1}, {"network": network}, {})
-    before = files(run)
-    with pytest.raises(UserError) as caught:
-        record.settle_seed(run, 7) if missing == "run.json" else check(run, *CONFIG)
-    assert caught.value.message == (
+    asked = (record.settle_seed, run, 7) if missing == "run.json" else (check, run, *CONFIG)
+    assert refused(run.path, *asked) == (
         f"{run.path} has checkpoints but no {missing}, so it is not known what they are of. "
         "Restore the file, or choose another --run_dir."
     )
-    assert files(run) == before
 
 
 # --- Config ---------------------------------------------------------------------------------------
@@ -235,41 +218,34 @@ def settle(run: RunDirectory, *bindings: str) -> None:
 def test_a_check_writes_nothing(run):
     text = check(run, *CONFIG)
     assert config.bindings(text)["run_record_test_agent.gamma"] == "0.99"
-    assert files(run) == {}
+    assert files_in(run.path) == {}
     settle(run, *CONFIG)
     kept = config.bindings(run.config_gin.read_text())
     assert kept["run_record_test_agent.layers"] == "(1, 2)"
     assert kept["run_record_test_agent.name"] == "'agent'"  # Defaults are kept as well.
     kept_as(run, "train.total_env_steps = 5")
-    before = files(run)
+    before = files_in(run.path)
     assert check(run, *CONFIG) == text
-    assert files(run) == before
+    assert files_in(run.path) == before
 
 
 def test_the_same_config_goes_on(run):
     settle(run, *CONFIG)
-    before = files(run)
+    before = files_in(run.path)
     settle(run, "AGENT_GAMMA = 9.9e-1", "run_record_test_agent.gamma = %AGENT_GAMMA", CONFIG[1])
     assert config.differences(before["config.gin"].decode(), run.config_gin.read_text()) == []
 
 
 def test_another_config_is_refused_and_names_each_binding_that_differs(run):
     settle(run, *CONFIG)
-    before = files(run)
-    with pytest.raises(UserError) as caught:
-        settle(
-            run,
-            "run_record_test_agent.gamma = 0.9",
-            "run_record_test_agent.layers = (1, 2)",
-            "run_record_test_agent.name = 'another'",
-        )
-    assert caught.value.message == (
+    other = ("gamma = 0.9", "layers = (1, 2)", "name = 'another'")
+    bindings = [f"run_record_test_agent.{each}" for each in other]
+    assert refused(run.path, settle, run, *bindings) == (
         f"The run in {run.path} has another config: "
         "run_record_test_agent.gamma: 0.99 there, 0.9 here; "
         "run_record_test_agent.name: 'agent' there, 'another' here. "
         "Give the same config to continue it, or choose another --run_dir."
     )
-    assert files(run) == before
 
 
 def kept_as(run: RunDirectory, line: str) -> None:
@@ -288,24 +264,19 @@ def test_how_long_and_how_closely_watched_a_run_is_may_change(run):
 
 @pytest.mark.parametrize(
     "binding",
-    [
-        "create_replay_buffer.frame",
-        "trainer.total_env_steps",
-        "scope/train.total_env_steps",
-    ],
+    ["create_replay_buffer.frame", "trainer.total_env_steps", "scope/train.total_env_steps"],
 )
 def test_nothing_else_may_change(run, binding):
     settle(run, *CONFIG)
     kept_as(run, f"{binding} = 5")
-    with pytest.raises(UserError, match=f"{binding}: 5 there, not set here"):
-        check(run, *CONFIG)
+    assert f"{binding}: 5 there, not set here" in refused(run.path, check, run, *CONFIG)
 
 
 @pytest.mark.parametrize("name", ["train.total_env_steps", "train.total_env_steps: 1 there"])
 def test_a_value_that_reads_like_what_may_change_may_not_change(run, name):
     settle(run, *CONFIG, f"run_record_test_agent.name = '{name}'")
-    with pytest.raises(UserError, match=f"name: '{name}' there, 'agent' here"):
-        check(run, *CONFIG)
+    said = refused(run.path, check, run, *CONFIG)
+    assert f"name: '{name}' there, 'agent' here" in said
 
 
 @pytest.mark.parametrize(
@@ -319,21 +290,16 @@ def test_a_value_that_reads_like_what_may_change_may_not_change(run, name):
     ],
 )
 def test_bindings_that_nothing_uses_are_refused(run, bindings, named):
-    with pytest.raises(UserError) as caught:
-        check(run, *CONFIG, *bindings)
-    assert caught.value.message == f"Nothing uses the {named} Leave it out, or correct its scope."
-    assert files(run) == {}
+    said = f"Nothing uses the {named} Leave it out, or correct its scope."
+    assert refused(run.path, check, run, *CONFIG, *bindings) == said
 
 
 @pytest.mark.parametrize("content", [b"gamma = = 1\n", b"\xff\xfe\x00", None])
 def test_a_kept_config_that_is_no_gin_or_a_folder_is_named_and_kept(run, content):
     run.config_gin.mkdir() if content is None else run.config_gin.write_bytes(content)
-    before = files(run)
-    with pytest.raises(UserError) as caught:
-        check(run, *CONFIG)
-    assert caught.value.message.startswith(f"{run.config_gin} cannot be read (")
-    assert caught.value.message.endswith("). Restore it, or choose another --run_dir.")
-    assert files(run) == before
+    said = refused(run.path, check, run, *CONFIG)
+    assert said.startswith(f"{run.config_gin} cannot be read (")
+    assert said.endswith("). Restore it, or choose another --run_dir.")
 
 
 # --- Starts ---------------------------------------------------------------------------------------

@@ -28,10 +28,10 @@ def test_variables_are_saved_and_restored_by_name():
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"weights": WEIGHTS[:2]}, "weights has shape (2,) there and (3,) here."),
-        ({"weights": WEIGHTS.astype(int)}, "weights is of type int64 there and float32 here."),
-        ({"weights": None}, "no weights."),
-        ({"more": WEIGHTS}, "'more' is there and not here."),
+        ({"weights": WEIGHTS[:2]}, "'weights' is float32 (2,) there and float32 (3,) here."),
+        ({"weights": WEIGHTS.astype(int)}, "'weights' is int64 (3,) there and float32 (3,) here."),
+        ({"weights": None}, "'weights' is missing there and float32 (3,) here."),
+        ({"more": WEIGHTS}, "'more' is float32 (3,) there and missing here."),
     ],
 )
 def test_of_arrays_that_do_not_fit_none_is_assigned(changes, said):

@@ -45,7 +45,7 @@ def plan(frame_skip: int = 4, **changes: Any) -> str:
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({}, "DQN on Breakout, seed 7, 16 game(s) side by side\n"),
+        ({}, "Breakout, seed 7, 16 game(s) side by side\n"),
         ({}, "  run directory   runs/my run\n"),
         ({}, "  replay buffer   1,000,000 transitions\n"),
         ({}, "  budget          10,000,000 environment steps (40,000,000 ALE frames)\n"),

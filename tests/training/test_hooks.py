@@ -81,34 +81,44 @@ def lines(run: RunDirectory) -> list[dict[str, Any]]:
 
 
 def test_every_row_is_a_line_and_lines_of_work_that_was_lost_are_dropped(run):
-    hook = MetricsFileHook(run, 0)
-    assert hook.last_env_steps == -1
+    hook = MetricsFileHook(run, {})
     assert not run.metrics_jsonl.exists()
     rows = [row(100), row(200, loss=None, average_return=None)]
     for each in (*rows, row(300)):
         hook.on_row(each)
     hook.close()
     assert lines(run) == [*rows, row(300)]
-    resumed = MetricsFileHook(run, 200)
-    assert resumed.last_env_steps == 200
+    # The row of the checkpoint is there, as it was shown.
+    resumed = MetricsFileHook(run, {"env_steps": 200, "row": row(200)})
+    assert lines(run) == rows
     resumed.on_row(row(300, loss=2.0))
     assert lines(run) == [*rows, row(300, loss=2.0)]
     assert [path.name for path in run.path.iterdir()] == ["metrics.jsonl"]
+
+
+@pytest.mark.parametrize("there", [[], [row(100)]])
+def test_the_row_of_a_checkpoint_is_added_where_a_process_died_before_it(run, there):
+    hook = MetricsFileHook(run, {})
+    for each in (*there, row(300)):
+        hook.on_row(each)
+    for _ in range(2):
+        MetricsFileHook(run, {"env_steps": 200, "row": row(200)})
+        assert lines(run) == [*there, row(200)]
 
 
 @pytest.mark.parametrize(
     "damage", ['{"env_steps": 2', "", "[1]", '{"steps": 1}', '{"env_steps": null}', "\x00"]
 )
 def test_lines_that_a_crash_cut_short_are_dropped(run, damage):
-    MetricsFileHook(run, 0).on_row(row(100))
+    MetricsFileHook(run, {}).on_row(row(100))
     with run.metrics_jsonl.open("a") as file:
         file.write(damage)
-    MetricsFileHook(run, 1000).on_row(row(1100))
+    MetricsFileHook(run, {"env_steps": 1000}).on_row(row(1100))
     assert [line["env_steps"] for line in lines(run)] == [100, 1100]
 
 
 def test_a_line_for_which_there_is_no_room_leaves_nothing_of_itself(run):
-    hook = MetricsFileHook(run, 0)
+    hook = MetricsFileHook(run, {})
     hook.on_row(row(100))
     size = run.metrics_jsonl.stat().st_size
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
@@ -129,8 +139,17 @@ def test_a_line_for_which_there_is_no_room_leaves_nothing_of_itself(run):
 # --- Evaluations ----------------------------------------------------------------------------------
 
 
-def there() -> None:
-    """The run directory is where it was."""
+class Held:
+    """A lock on a run directory, which is gone by check number `gone_at`."""
+
+    def __init__(self, run: RunDirectory, gone_at: int | None = None):
+        self.run = run
+        self.checks, self.gone_at = 0, gone_at
+
+    def check(self) -> None:
+        self.checks += 1
+        if self.checks == self.gone_at:
+            raise FileNotFoundError("gone")
 
 
 SCORES = {"mean": 2.5, "median": 2.0, "games": 4, "protocol": {"name": "nature"}}
@@ -156,16 +175,19 @@ class Evaluations:
         path.write_bytes(b"video")
         self.recorded.append(path)
 
-    def hook(self, run: RunDirectory, video: bool = True) -> EvaluationHook:
+    def hook(
+        self, run: RunDirectory, video: bool = True, gone_at: int | None = None
+    ) -> EvaluationHook:
+        lock: Any = Held(run, gone_at)
         record = self.record if video else None
-        return EvaluationHook(run, self.evaluate, record, self.paused.append)
+        return EvaluationHook(lock, self.evaluate, record, self.paused.append)
 
 
 def test_an_evaluation_leaves_scores_curves_and_a_video(run, capsys):
     evaluations = Evaluations()
     hook = evaluations.hook(run)
     for env_steps in (256, 512):
-        hook.evaluate(env_steps, there)
+        hook.evaluate(env_steps)
     hook.close()
     # Its time is told, so that it counts as no training.
     assert min(evaluations.paused) >= 0.01
@@ -189,7 +211,7 @@ def test_an_evaluation_leaves_scores_curves_and_a_video(run, capsys):
 
 def test_without_a_recorder_there_is_no_video(run):
     hook = Evaluations().hook(run, video=False)
-    hook.evaluate(256, there)
+    hook.evaluate(256)
     hook.close()
     assert len(list(run.evaluations.iterdir())) == 1
     assert not run.videos.exists()
@@ -198,7 +220,7 @@ def test_without_a_recorder_there_is_no_video(run):
 def test_an_evaluation_in_which_a_stop_is_asked_for_is_left_out(run, capsys):
     evaluations = Evaluations(evaluation=Stopped())
     hook = evaluations.hook(run)
-    hook.evaluate(256, there)
+    hook.evaluate(256)
     hook.close()
     assert list(run.path.rglob("*")) == evaluations.recorded == []
     cut_short = "The evaluation at 256 steps was cut short; it comes when the run goes on.\n"
@@ -207,18 +229,18 @@ def test_an_evaluation_in_which_a_stop_is_asked_for_is_left_out(run, capsys):
     # One that cannot be played is not hidden: without scores the run would only look watched.
     evaluations.evaluation_error = UserError("No such game.")
     with pytest.raises(UserError, match="No such game"):
-        hook.evaluate(256, there)
+        hook.evaluate(256)
 
 
 def test_an_evaluation_is_done_only_with_its_video(run, capsys):
     evaluations = Evaluations(video=Stopped())
     hook = evaluations.hook(run)
-    hook.evaluate(256, there)
+    hook.evaluate(256)
     assert "comes when the run goes on" in capsys.readouterr().err
     assert not run.evaluation_json(256).exists()
     # The next process plays it again; curves have its points twice, the same ones.
     evaluations.video_error = None
-    hook.evaluate(256, there)
+    hook.evaluate(256)
     hook.close()
     assert run.evaluation_json(256).exists()
     assert [path.name for path in evaluations.recorded] == ["000000000256.mp4"]
@@ -229,7 +251,7 @@ def test_an_evaluation_is_done_only_with_its_video(run, capsys):
 def test_a_video_that_cannot_be_written_ends_no_training(run, capsys):
     evaluations = Evaluations(video=UserError("The video cannot be written: no room."))
     hook = evaluations.hook(run)
-    hook.evaluate(256, there)
+    hook.evaluate(256)
     assert capsys.readouterr().err.splitlines() == [
         "Evaluation at 256 steps: mean return 2.50 of 4 full games (nature protocol)",
         "There is no video of it: The video cannot be written: no room.",
@@ -241,15 +263,9 @@ def test_a_video_that_cannot_be_written_ends_no_training(run, capsys):
 @pytest.mark.parametrize("asked", [1, 2])
 def test_an_evaluation_writes_nothing_where_the_directory_went_meanwhile(run, asked):
     evaluations = Evaluations()
-    hook = evaluations.hook(run)
-    times = iter(range(1, 3))
-
-    def gone() -> None:
-        if next(times) == asked:
-            raise FileNotFoundError("gone")
-
+    hook = evaluations.hook(run, gone_at=asked)
     with pytest.raises(FileNotFoundError, match="gone"):
-        hook.evaluate(256, gone)
+        hook.evaluate(256)
     hook.close()
     # Asked after games were played, and after a video was recorded.
     assert len(evaluations.recorded) == asked - 1

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import errno
 import io
+import itertools
 import json
 import shutil
 import signal
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +18,8 @@ from dqn_breakout.learning.learning import Turn
 from dqn_breakout.runs.directory import RunDirectory
 from dqn_breakout.runs.record import Lock, locked
 from dqn_breakout.training.console import ConsoleHook
-from dqn_breakout.training.hooks import MetricsFileHook, OutputErrors, TensorBoardHook
-from dqn_breakout.training.milestones import Milestones, Pending, Period, Schedule
+from dqn_breakout.training.hooks import MetricsFileHook, TensorBoardHook
+from dqn_breakout.training.milestones import Milestones, Schedule, period_ended
 from dqn_breakout.training.progress import Hook, Row
 from dqn_breakout.training.signals import StopSignals
 from tests.training.rows import row
@@ -34,12 +35,9 @@ TURNS = list(range(0, 1000, 64))
         (10, [5, 35, 39, 40], [35, 40]),  # Periods passed in one turn are due once.
     ],
 )
-def test_a_period_is_due_once_each_time_it_has_passed(
-    period: int, turns: list[int], due: list[int]
-) -> None:
-    for stopped_at in (0, *turns):  # A resumed run keeps the rhythm.
-        gauges = Period(period, 0), Period(period, stopped_at)
-        assert [now for now in turns if gauges[now > stopped_at].due(now)] == due
+def test_a_period_ends_once_each_time_it_has_passed(period, turns, due):
+    pairs = itertools.pairwise([0, *turns])
+    assert [now for before, now in pairs if period_ended(period, before, now)] == due
 
 
 # --- What a turn is followed by ------------------------------------------------------------------
@@ -71,6 +69,7 @@ class Happenings:
         lock: Lock | None = None,
         restored: dict[str, Any] | None = None,
     ):
+        self.run = RunDirectory(path)
         self.seen: list[str] = []
         self.full: set[str] = set()
         self.counters: list[dict[str, Any]] = []
@@ -81,7 +80,6 @@ class Happenings:
         self.overall_env_steps_per_second = 100.0
         me: Any = self
         self.milestones = Milestones(
-            run=RunDirectory(path),
             schedule=Schedule(
                 total_env_steps=1000,
                 log_period_env_steps=100,
@@ -93,7 +91,6 @@ class Happenings:
                 evaluation_video_seconds=0,
                 go_on_without_checkpoints=goes_on,
             ),
-            env_steps=self.env_steps,
             meter=me,
             checkpointer=me,
             evaluation=me,
@@ -101,8 +98,6 @@ class Happenings:
             weights_sha256=self.weights_sha256,
             hooks=[Shown(self)] if hooks is None else hooks,
             stop=self.stop,
-            output_errors=OutputErrors(goes_on),
-            last_row_env_steps=-1,
         )
 
     def turn(self, env_steps: int) -> bool:
@@ -132,12 +127,12 @@ class Happenings:
         self.note("summary")
         return "abc"
 
-    def evaluate(self, env_steps: int, check_directory: Callable[[], None]) -> None:
+    def evaluate(self, env_steps: int) -> None:
         if "stop in the evaluation" in self.full:
             self.stop.received = signal.SIGTERM
         if "directory in the evaluation" in self.full:
             self.full.add("directory")
-        check_directory()
+        self.check()
         self.note("evaluation")
 
     def check(self) -> None:
@@ -148,7 +143,7 @@ class Happenings:
 SAVED = ["checkpoint", "summary", "row"]
 
 
-def test_a_checkpoint_comes_before_what_it_says_is_to_follow(tmp_path: Path) -> None:
+def test_a_checkpoint_comes_before_what_it_says_is_to_follow(tmp_path):
     happenings = Happenings(tmp_path)
     followed = {}
     for env_steps in range(50, 1001, 50):
@@ -179,7 +174,7 @@ def test_a_checkpoint_comes_before_what_it_says_is_to_follow(tmp_path: Path) -> 
     }
 
 
-def test_a_stop_is_followed_by_a_checkpoint_and_nothing_else(tmp_path: Path) -> None:
+def test_a_stop_is_followed_by_a_checkpoint_and_nothing_else(tmp_path):
     happenings = Happenings(tmp_path)
     assert happenings.turn(60)
     happenings.stop.received = signal.SIGTERM
@@ -192,30 +187,28 @@ def test_a_stop_is_followed_by_a_checkpoint_and_nothing_else(tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize("env_steps", [500, 1000])
-def test_what_a_checkpoint_says_is_to_follow_is_made_up_for(tmp_path: Path, env_steps: int) -> None:
-    run = RunDirectory(tmp_path)
-    counters = {"env_steps": env_steps, "row": row(env_steps), "evaluation_due": True}
-    assert Pending.at(run, {}, -1) == Pending(None, False)
-    assert Pending.at(run, counters, env_steps - 100) == Pending(row(env_steps), True)
-    assert Pending.at(run, counters, env_steps) == Pending(None, True)
-    happenings = Happenings(tmp_path, restored=counters)
+def test_an_evaluation_that_a_checkpoint_says_is_to_follow_is_made_up_for(tmp_path, env_steps):
+    restored = {"env_steps": env_steps, "evaluation_due": True}
+    happenings = Happenings(tmp_path, restored=restored)
     assert not happenings.milestones.nothing_left()
     happenings.seen.clear()
     assert happenings.milestones.make_up()
-    assert happenings.seen == ["row", "evaluation"]
-    # An evaluation cut short is still due: no turn may follow.
+    assert happenings.seen == ["evaluation"]
+    # One that is cut short is still due: no turn may follow.
     happenings.stop.received = signal.SIGINT
     assert not happenings.milestones.make_up()
-    run.evaluations.mkdir()
-    run.evaluation_json(env_steps).touch()
-    assert Pending.at(run, counters, env_steps) == Pending(None, False)
+    happenings.run.evaluations.mkdir()
+    happenings.run.evaluation_json(env_steps).touch()
+    happenings = Happenings(tmp_path, restored=restored)
+    assert happenings.milestones.nothing_left() == (env_steps == 1000)
+    happenings.seen.clear()
+    assert happenings.milestones.make_up()
+    assert happenings.seen == []
 
 
-def test_of_a_finished_run_only_the_summary_is_written_where_it_is_of_another_moment(
-    tmp_path: Path,
-) -> None:
+def test_of_a_finished_run_only_the_summary_is_written_where_it_is_of_another_moment(tmp_path):
     summary = RunDirectory(tmp_path).summary_json
-    restored = {"env_steps": 1000, "row": None, "evaluation_due": False}
+    restored = {"env_steps": 1000, "evaluation_due": False}
     for there in ("", "{}", '{"env_steps": 800, "weights_sha256": "abc"}'):
         summary.write_text(there)
         assert Happenings(tmp_path, restored=restored).milestones.nothing_left()
@@ -238,9 +231,7 @@ def test_of_a_finished_run_only_the_summary_is_written_where_it_is_of_another_mo
         ("directory in the evaluation", 500, SAVED),
     ],
 )
-def test_what_cannot_be_written_ends_training(
-    tmp_path: Path, full: str, env_steps: int, before: list[str]
-) -> None:
+def test_what_cannot_be_written_ends_training(tmp_path, full, env_steps, before):
     happenings = Happenings(tmp_path)
     happenings.full = {full}
     with pytest.raises(OSError, match=r"No space left|gone"):
@@ -259,9 +250,7 @@ EVERYTHING = {"checkpoint", "summary", "row", "evaluation"}
         ({"directory"}, "gone: run"),
     ],
 )
-def test_told_to_go_on_it_does_so_and_says_so_once(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], full: set[str], cause: str
-) -> None:
+def test_told_to_go_on_it_does_so_and_says_so_once(tmp_path, capsys, full, cause):
     happenings = Happenings(tmp_path, goes_on=True)
     happenings.full = full
     for env_steps in (200, 400, 500, 600):
@@ -292,9 +281,7 @@ def test_told_to_go_on_it_does_so_and_says_so_once(
         happenings.turn(60)
 
 
-def test_a_stop_in_an_evaluation_whose_checkpoint_is_missing_gives_it_another_try(
-    tmp_path: Path,
-) -> None:
+def test_a_stop_in_an_evaluation_whose_checkpoint_is_missing_gives_it_another_try(tmp_path):
     happenings = Happenings(tmp_path, goes_on=True)
     happenings.full = {"checkpoint", "stop in the evaluation"}
     assert happenings.turn(500)
@@ -329,40 +316,31 @@ def files(run: RunDirectory) -> dict[str, bytes]:
 
 @pytest.mark.parametrize("goes_on", [False, True])
 @pytest.mark.parametrize("take", [removed, replaced])
-@pytest.mark.parametrize("pending", [False, True])
-def test_rows_make_no_directory_anew_and_go_into_no_other(
-    tmp_path: Path, take: Callable[[RunDirectory], None], goes_on: bool, pending: bool
-) -> None:
-    """Neither those of turns, nor one that the process before could not show any more."""
+def test_rows_make_no_directory_anew_and_go_into_no_other(tmp_path, take, goes_on):
     run, console = RunDirectory(tmp_path / "run"), io.StringIO()
-    writers = [ConsoleHook(1000, 0, console), TensorBoardHook(run), MetricsFileHook(run, 0)]
-    restored = {"env_steps": 100, "row": row(100)} if pending else {}
+    writers = [ConsoleHook(1000, 0, console), TensorBoardHook(run), MetricsFileHook(run, {})]
     with locked(run) as lock:
-        happenings = Happenings(run.path, goes_on, writers, lock, restored)
-
-        def show(env_steps: int) -> None:
-            assert happenings.milestones.make_up() if pending else happenings.turn(env_steps)
-
+        happenings = Happenings(run.path, goes_on, writers, lock)
         take(run)
         before = files(run)
         if goes_on:
-            show(100)
-            show(300)
+            assert happenings.turn(100)
+            assert happenings.turn(300)
             # A person who watches sees that it goes on.
             shown = [line.split()[0] for line in console.getvalue().splitlines()]
-            assert shown == ["100", "100" if pending else "300"]
+            assert shown == ["100", "300"]
         else:
             with pytest.raises(FileNotFoundError, match="moved or removed"):
-                show(100)
+                happenings.turn(100)
         for hook in writers:
             hook.close()
         assert files(run) == before
         assert run.path.exists() == (take is replaced)
 
 
-def test_rows_go_on_in_a_directory_that_is_back(tmp_path: Path) -> None:
+def test_rows_go_on_in_a_directory_that_is_back(tmp_path):
     run, moved = RunDirectory(tmp_path / "run"), RunDirectory(tmp_path / "moved")
-    hooks = [TensorBoardHook(run), MetricsFileHook(run, 0)]
+    hooks = [TensorBoardHook(run), MetricsFileHook(run, {})]
     with locked(run) as lock:
         happenings = Happenings(run.path, True, hooks, lock)
         assert happenings.turn(100)
