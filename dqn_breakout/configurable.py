@@ -49,6 +49,9 @@ NonNegativeInt = Annotated[
 PositiveFloat = Annotated[
     float, Kind("a number above 0", lambda value: _is_real(value) and value > 0)
 ]
+NonNegativeFloat = Annotated[
+    float, Kind("a number of 0 or more", lambda value: _is_real(value) and value >= 0)
+]
 Fraction = Annotated[
     float, Kind("a number from 0 to 1", lambda value: _is_real(value) and 0 <= value <= 1)
 ]

@@ -12,24 +12,35 @@ from pathlib import Path
 from typing import Any
 
 import gin
-import tensorflow as tf
 from tf_agents.environments.tf_py_environment import TFPyEnvironment
 
 # What gin may name is registered by being imported.
 from dqn_breakout import errors
-from dqn_breakout.agents import dqn_agent, q_learning, rmsprop  # noqa: F401
+from dqn_breakout.agents import dqn_agent, optimizers, q_learning  # noqa: F401
+from dqn_breakout.agents.exploration import Clock
 from dqn_breakout.collection.metrics import CollectionMetrics
 from dqn_breakout.configurable import Builder, configurable, require
-from dqn_breakout.environments import python_games, vector_games  # noqa: F401
+from dqn_breakout.environments import (  # noqa: F401
+    car_racing,
+    gymnasium_games,
+    python_games,
+    three_states,
+    vector_games,
+)
 from dqn_breakout.environments.builder import create_environment
 from dqn_breakout.environments.spec import EnvironmentSpec
 from dqn_breakout.errors import UserError
 from dqn_breakout.evaluation import evaluate as evaluation
 from dqn_breakout.evaluation import protocols, video
-from dqn_breakout.learning import replay_learning  # noqa: F401
+from dqn_breakout.learning import (  # noqa: F401
+    episode_learning,
+    online_learning,
+    replay_learning,
+    table_updates,
+)
 from dqn_breakout.learning.divergence import Divergence
 from dqn_breakout.learning.learning import Learning, turns
-from dqn_breakout.networks import nature_cnn  # noqa: F401
+from dqn_breakout.networks import nature_cnn, q_table  # noqa: F401
 from dqn_breakout.networks.weights import weights_sha256
 from dqn_breakout.replay import replay_buffer  # noqa: F401
 from dqn_breakout.runs import record
@@ -78,13 +89,12 @@ def build(
     environment = create_environment(seed, "collection")
     metrics = CollectionMetrics(environment.batch_size)
 
-    def explored_env_steps() -> tf.Tensor:
+    clock = Clock(
         # Asked only when the agent acts, and by then there is a way of learning.
-        return metrics.env_steps_variable - way.random_fill_env_steps
-
-    player = agent(
-        environment.time_step_spec(), environment.action_spec(), explored_env_steps, seed
+        explored_env_steps=lambda: metrics.env_steps_variable - way.random_fill_env_steps,
+        episodes=lambda: metrics.episodes_variable,
     )
+    player = agent(environment.time_step_spec(), environment.action_spec(), clock, seed)
     way: Learning = learning(environment, player, metrics, seed, ignore_memory)
     return Experiment(seed, environment, metrics, player, way)
 
@@ -143,6 +153,8 @@ def train(
         while goes_on and (turn := next(ahead, None)) is not None:
             goes_on = milestones.after(turn)
     stopped_by = stop.received.name if stop.received is not None else None
+    if result := parts.learning.result():
+        console.tell(result)
     console.tell(console.end(run, parts.learning.env_steps, stopped_by))
     return stop.exit_code
 
@@ -186,7 +198,9 @@ def _milestones(
         checkpointer=checkpointer,
         weights_sha256=parts.weights_sha256,
         hooks=[
-            console.ConsoleHook(schedule.total_env_steps, env_steps),
+            console.ConsoleHook(
+                schedule.total_env_steps, env_steps, parts.learning.random_fill_env_steps
+            ),
             hooks.TensorBoardHook(lock.run),
             hooks.MetricsFileHook(lock.run, checkpointer.restored_counters),
         ],

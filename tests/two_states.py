@@ -13,8 +13,8 @@ from tf_agents.trajectories import time_step as ts
 from tf_agents.trajectories import trajectory
 
 from dqn_breakout.agents.dqn_agent import DeepQAgent, create_agent
+from dqn_breakout.agents.optimizers import RMSprop
 from dqn_breakout.agents.q_learning import QLearning
-from dqn_breakout.agents.rmsprop import RMSprop
 from dqn_breakout.replay.transitions import Transitions
 
 MID, LAST = int(ts.StepType.MID), int(ts.StepType.LAST)

@@ -13,7 +13,8 @@ from tf_agents.agents.dqn import dqn_agent
 from tf_agents.trajectories import time_step as ts
 from tf_agents.utils import common
 
-from dqn_breakout.agents.exploration import EpsilonGreedyPolicy, linear_epsilon
+from dqn_breakout.agents.exploration import Clock, EpsilonGreedyPolicy, epsilon_schedule
+from dqn_breakout.agents.network_agent import NetworkAgent
 from dqn_breakout.agents.objective import Objective
 from dqn_breakout.configurable import Builder, Fraction, PositiveFloat, PositiveInt, configurable
 from dqn_breakout.replay.transitions import Transitions
@@ -38,7 +39,7 @@ class TrainInfo(NamedTuple):
     metrics: dict[str, tf.Tensor]
 
 
-class DeepQAgent(dqn_agent.DqnAgent):
+class DeepQAgent(NetworkAgent, dqn_agent.DqnAgent):
     """TF-Agents' DqnAgent with its objective handed in, repeatable exploration, and more to report.
 
     - Rewards are clipped to [-reward_clip, reward_clip] here, where they become targets, so that
@@ -114,36 +115,8 @@ class DeepQAgent(dqn_agent.DqnAgent):
         """What a train step is watched by: its loss and its `TrainInfo.metrics`."""
         return ("loss", *self.objective.metric_names, "gradient_norm")
 
-    @property
-    def epsilon(self) -> float:
-        """Epsilon now."""
-        return float(self._current_epsilon().numpy())
-
-    def action_values(self, observation: Any) -> tf.Tensor:
-        """What each action is worth, float32 `(B, actions)`, for observations `(B, ...)`."""
-        return self.objective.action_values(self.q_network(observation)[0])
-
-    def evaluation_policy(self, epsilon: float, seed: int, stream: str) -> EpsilonGreedyPolicy:
-        """Plays by the network as it is at each step, and at random with a chance of `epsilon`.
-
-        Args:
-            epsilon: Chance of a uniform random action.
-            seed: The seed of the random stream.
-            stream: Its name.
-        """
-        return EpsilonGreedyPolicy(
-            self.time_step_spec,
-            self.action_spec,
-            self.q_network,
-            self.objective.action_values,
-            lambda: tf.constant(epsilon, tf.float32),
-            seed,
-            stream,
-        )
-
-    def network_variables(self) -> dict[str, tf.Variable]:
-        """The network's weights by name, in their order."""
-        return {f"{place:03d}": each for place, each in enumerate(self.q_network.variables)}
+    def _values(self, outputs: tf.Tensor) -> tf.Tensor:
+        return self.objective.action_values(outputs)
 
     def state_variables(self) -> dict[str, tf.Variable]:
         """Everything that learning goes on from, by name, but for the Q-network itself."""
@@ -240,7 +213,7 @@ class DeepQAgent(dqn_agent.DqnAgent):
 
     def _setup_policy(self, time_step_spec: Any, action_spec: Any, *_: Any) -> tuple[Any, Any]:
         specs = time_step_spec, action_spec
-        acting = self.q_network, self.objective.action_values
+        acting = self.q_network, self._values
         stream = "collection/exploration"
         return (
             EpsilonGreedyPolicy(*specs, *acting, lambda: tf.constant(0.0), self._seed, "greedy"),
@@ -259,7 +232,7 @@ def _outputs(network: Any, observation: Any, training: bool = False) -> tf.Tenso
 def create_agent(
     time_step_spec: ts.TimeStep,
     action_spec: Any,
-    explored_env_steps: Callable[[], tf.Tensor],
+    clock: Clock,
     seed: int,
     *,
     q_network: Builder = gin.REQUIRED,
@@ -271,14 +244,15 @@ def create_agent(
     q_value_limit: PositiveFloat = gin.REQUIRED,
     epsilon_initial: Fraction = gin.REQUIRED,
     epsilon_final: Fraction = gin.REQUIRED,
-    epsilon_decay_env_steps: PositiveInt = gin.REQUIRED,
+    epsilon_decay_env_steps: PositiveInt | None = gin.REQUIRED,
+    epsilon_decay_episodes: PositiveInt | None = None,
 ) -> DeepQAgent:
     """Builds the agent that gin describes.
 
     Args:
         time_step_spec: Spec of the environment's time steps.
         action_spec: Spec of one action.
-        explored_env_steps: Gives the environment steps since the random fill.
+        clock: Times exploration.
         seed: The run's seed.
         q_network: Such as `@create_q_network`; the target network is made as a copy.
         objective: Such as `@QLearning`.
@@ -289,7 +263,9 @@ def create_agent(
         q_value_limit: Training stops when the value of an action is larger, one way or the other.
         epsilon_initial: Epsilon at the first step after the random fill.
         epsilon_final: Epsilon at the end of its decay and from then on.
-        epsilon_decay_env_steps: Environment steps that the linear decay takes.
+        epsilon_decay_env_steps: Environment steps that the linear decay takes; None where it is
+            counted in episodes.
+        epsilon_decay_episodes: Episodes that it takes instead, counted from the run's first.
 
     Raises:
         UserError: A value is out of range.
@@ -303,8 +279,8 @@ def create_agent(
         gamma=gamma,
         reward_clip=reward_clip,
         q_value_limit=q_value_limit,
-        epsilon_greedy=lambda: linear_epsilon(
-            explored_env_steps(), epsilon_initial, epsilon_final, epsilon_decay_env_steps
+        epsilon_greedy=epsilon_schedule(
+            clock, epsilon_initial, epsilon_final, epsilon_decay_env_steps, epsilon_decay_episodes
         ),
         final_epsilon=epsilon_final,
         target_update_period_train_steps=target_update_period_train_steps,

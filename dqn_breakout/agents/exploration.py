@@ -8,7 +8,7 @@ a restart as if it had never stopped.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import tensorflow as tf
 from tf_agents.policies import tf_policy
@@ -16,25 +16,60 @@ from tf_agents.trajectories import policy_step
 from tf_agents.trajectories import time_step as ts
 
 from dqn_breakout import seeding
+from dqn_breakout.configurable import require
 
 
-def linear_epsilon(
-    env_steps: tf.Tensor, initial: float, final: float, decay_env_steps: int
-) -> tf.Tensor:
-    """Epsilon after some exploration: from `initial` to `final` in a straight line, then constant.
+class Clock(NamedTuple):
+    """What exploration is timed by; both give int64 scalars.
+
+    Attributes:
+        explored_env_steps: Environment steps since the random fill.
+        episodes: Full games ended so far, those of the random fill included.
+    """
+
+    explored_env_steps: Callable[[], tf.Tensor]
+    episodes: Callable[[], tf.Tensor]
+
+    @classmethod
+    def at_rest(cls) -> Clock:
+        """A clock that stands at the beginning."""
+        return cls(*[lambda: tf.constant(0, tf.int64)] * 2)
+
+
+def epsilon_schedule(
+    clock: Clock,
+    initial: float,
+    final: float,
+    decay_env_steps: int | None,
+    decay_episodes: int | None,
+) -> Callable[[], tf.Tensor]:
+    """Epsilon by the clock that one of the two lengths is given for; see `linear_epsilon`."""
+    require(
+        (decay_env_steps is None) != (decay_episodes is None),
+        "create_agent.epsilon_decay_env_steps",
+        "and epsilon_decay_episodes exclude each other: bind one, and the other to None.",
+    )
+    if decay_episodes is not None:
+        return lambda: linear_epsilon(clock.episodes(), initial, final, decay_episodes)
+    length: int = decay_env_steps  # type: ignore[assignment]
+    return lambda: linear_epsilon(clock.explored_env_steps(), initial, final, length)
+
+
+def linear_epsilon(passed: tf.Tensor, initial: float, final: float, decay: int) -> tf.Tensor:
+    """Epsilon from `initial` to `final` in a straight line, then constant.
 
     Args:
-        env_steps: Environment steps since the random fill, any number type, scalar.
-        initial: Epsilon at 0 environment steps.
-        final: Epsilon from `decay_env_steps` on.
-        decay_env_steps: Length of the line, in environment steps.
+        passed: Environment steps since the random fill, or episodes; any number type, scalar.
+        initial: Epsilon at 0.
+        final: Epsilon from `decay` on.
+        decay: Length of the line, in what `passed` counts.
 
     Returns:
         Epsilon, float32 scalar.
     """
     # float64: at 10 million steps float32 no longer tells neighbouring steps apart.
-    passed = tf.cast(tf.maximum(env_steps, tf.zeros_like(env_steps)), tf.float64)
-    done = tf.minimum(passed / decay_env_steps, 1.0)
+    positive = tf.cast(tf.maximum(passed, tf.zeros_like(passed)), tf.float64)
+    done = tf.minimum(positive / decay, 1.0)
     return tf.cast(initial + (final - initial) * done, tf.float32)
 
 

@@ -9,7 +9,7 @@ import gin
 import tensorflow as tf
 from tf_agents.trajectories import time_step as ts
 
-from dqn_breakout.agents.exploration import EpsilonGreedyPolicy, linear_epsilon
+from dqn_breakout.agents.exploration import Clock, EpsilonGreedyPolicy, epsilon_schedule
 from dqn_breakout.configurable import Builder, Fraction, PositiveInt, configurable
 
 
@@ -72,7 +72,7 @@ class ValueAgent(NetworkAgent):
         self,
         time_step_spec: ts.TimeStep,
         action_spec: Any,
-        explored_env_steps: Callable[[], tf.Tensor],
+        clock: Clock,
         seed: int,
         *,
         q_network: Builder = gin.REQUIRED,
@@ -85,7 +85,7 @@ class ValueAgent(NetworkAgent):
         Args:
             time_step_spec: Spec of the environment's time steps.
             action_spec: Spec of one action.
-            explored_env_steps: Gives the environment steps so far.
+            clock: Times exploration.
             seed: The run's seed.
             q_network: Such as `@create_q_table`.
             epsilon_initial: Epsilon at the first step.
@@ -95,7 +95,8 @@ class ValueAgent(NetworkAgent):
         self.time_step_spec = time_step_spec
         self.action_spec = action_spec
         self.q_network = q_network(time_step_spec.observation, action_spec, seed)
+        self.q_network.create_variables()
         self.final_epsilon = epsilon_final
-        self._current_epsilon = lambda: linear_epsilon(
-            explored_env_steps(), epsilon_initial, epsilon_final, epsilon_decay_env_steps
+        self._current_epsilon = epsilon_schedule(
+            clock, epsilon_initial, epsilon_final, epsilon_decay_env_steps, None
         )

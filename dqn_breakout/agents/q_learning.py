@@ -12,6 +12,8 @@ from dqn_breakout.agents.objective import Loss, Network
 from dqn_breakout.configurable import configurable
 from dqn_breakout.replay.transitions import Transitions
 
+_HUBER = common.element_wise_huber_loss
+
 
 @configurable
 @dataclasses.dataclass(frozen=True)
@@ -23,9 +25,11 @@ class QLearning:
     Attributes:
         double: Whether the trained network chooses the next action and the target network only
             says what it is worth (van Hasselt et al. 2016, Equation 4).
+        squared: Whether the loss is the squared error instead.
     """
 
     double: bool = gin.REQUIRED
+    squared: bool = False
 
     metric_names = ("mean_q",)
 
@@ -49,8 +53,9 @@ class QLearning:
         q_values = common.index_with_actions(
             online(transitions.observation), tf.cast(transitions.action, tf.int32)
         )
+        of_error = common.element_wise_squared_loss if self.squared else _HUBER
         return Loss(
-            per_sample=common.element_wise_huber_loss(targets, q_values),
+            per_sample=of_error(targets, q_values),
             td_error=targets - q_values,
             q_values=q_values,
             metrics={"mean_q": tf.reduce_mean(q_values)},

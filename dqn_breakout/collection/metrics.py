@@ -74,6 +74,11 @@ class CollectionMetrics:
         return self._env_steps.environment_steps
 
     @property
+    def episodes_variable(self) -> tf.Variable:
+        """Full games ended so far, int64 scalar, for use inside graphs."""
+        return self._recent_games.games
+
+    @property
     def env_steps(self) -> int:
         """Environment steps so far; steps that only start a new game do not count."""
         return int(self._env_steps.environment_steps.numpy())

@@ -23,6 +23,8 @@ FRAME_SPEC = array_spec.BoundedArraySpec((84, 84), np.uint8, 0, 255, name="obser
 # Above what a game lasts, below what the emulator's 32-bit counter holds. Games are cut off by
 # environment steps: where ale-py itself cuts one off, its last frame is out of date.
 NO_LIMIT_ALE_FRAMES = 2**31 - 1
+# A shorter period buys faster restores with slower games, as seeding reloads the ROM.
+RESEED_PERIOD_ENV_STEPS = 5_000
 # The Atari 2600's NTSC picture rate.
 _ALE_FRAMES_PER_SECOND = 60
 # Ids of gymnasium's that stand for a game with rules of its own: ALE/Breakout-v5, Breakout-v4,

@@ -37,6 +37,7 @@ def create_environment(
     num_environments: PositiveInt = gin.REQUIRED,
     max_episode_steps: PositiveInt = gin.REQUIRED,
     game: str | None = None,
+    id: str | None = None,  # noqa: A002  (gymnasium's word for it)
     frame_skip: PositiveInt | None = None,
     noop_max: NonNegativeInt | None = None,
     sticky_action_probability: Fraction | None = None,
@@ -54,10 +55,12 @@ def create_environment(
     Args:
         seed: The run's seed.
         stream: The random stream that game seeds come from.
-        games: `@vector_games` (C++ threads), `@python_games` (gymnasium, one by one), or others.
+        games: Of Atari `@vector_games` (C++ threads) or `@python_games` (one by one);
+            `@gymnasium_games`; or others.
         num_environments: How many games run side by side.
         max_episode_steps: Environment steps after which a game is truncated.
         game: The game's name as in gymnasium's id `ALE/<game>-v5`.
+        id: gymnasium's id of another environment, such as `CartPole-v1`.
         frame_skip: ALE frames per environment step, each with the same action. Skipping happens
             here alone: the emulator itself runs with frameskip 1.
         noop_max: At most so many no-op ALE frames open a game, 0 for none. gymnasium draws from 1
@@ -78,6 +81,7 @@ def create_environment(
         max_episode_steps = max(1, max_ale_frames // (frame_skip or 1))
     of_games = {
         "game": game,
+        "id": id,
         "frame_skip": frame_skip,
         "noop_max": noop_max,
         "sticky_action_probability": sticky_action_probability,

@@ -7,8 +7,6 @@ from tf_agents.environments import wrappers
 from tf_agents.specs import array_spec
 from tf_agents.trajectories import time_step as ts
 
-from dqn_breakout.errors import UserError
-
 STACK_FRAMES = 4
 
 
@@ -38,20 +36,9 @@ class FrameStack(wrappers.PyEnvironmentBaseWrapper):
         return {**self._env.get_state(), "stack": self._stack.copy()}
 
     def set_state(self, state: dict[str, np.ndarray]) -> None:
-        """Restores what `get_state` gave.
-
-        Raises:
-            UserError: The games, brought back, do not show the frames that they showed.
-        """
+        """Restores what `get_state` gave."""
         self._env.set_state({name: each for name, each in state.items() if name != "stack"})
         self._stack = np.ascontiguousarray(state["stack"]).copy()
-        frames = self._env.current_time_step().observation
-        if not np.array_equal(frames, self._stack[..., -1]):
-            raise UserError(
-                "its games cannot be brought back to where the run stopped: this ale-py, its ROM "
-                "or this OpenCV shows the same actions differently. Install the versions that "
-                "run.json names."
-            )
         self._current_time_step = self._env.current_time_step()._replace(observation=self._stack)
 
     def _reset(self) -> ts.TimeStep:

@@ -47,11 +47,14 @@ class Games(abc.ABC):
         batch_size: `B`, the number of games.
         observation_spec: One game's observation.
         spec: What others ask of the games; `create_environment` adds what it knows better.
+        reseed_period_env_steps: A game is seeded anew, at its end, once so many environment steps
+            have passed since the last seeding: that bounds what a restore must play again.
     """
 
     batch_size: int
     observation_spec: array_spec.BoundedArraySpec
     spec: EnvironmentSpec
+    reseed_period_env_steps: int = 1
 
     @abc.abstractmethod
     def reset(self, games: np.ndarray, seeds: np.ndarray) -> GamesStep:

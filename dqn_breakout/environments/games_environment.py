@@ -17,11 +17,6 @@ from dqn_breakout.environments.games import Games, GamesStep
 from dqn_breakout.environments.spec import EnvironmentSpec
 from dqn_breakout.errors import UserError
 
-# A game's emulator is seeded anew, at the end of a game, once this many environment steps have
-# passed since the last seeding. That bounds the actions that `get_state` must record; a shorter
-# period buys faster restores with slower games, as seeding reloads the ROM.
-_RESEED_PERIOD_ENV_STEPS = 5_000
-
 
 class GamesEnvironment(py_environment.PyEnvironment):
     """A batched TF-Agents environment over `Games`.
@@ -116,7 +111,7 @@ class GamesEnvironment(py_environment.PyEnvironment):
 
         Returns:
             `seedings`, int64 `(B,)`; `actions`, uint8 `(sum of lengths,)`, game after game;
-            `lengths`, int64 `(B,)`.
+            `lengths`, int64 `(B,)`; `observations`, what the games show, `(B, ...)`.
         """
         lengths = np.array([len(actions) for actions in self._actions_since_seeding], np.int64)
         return {
@@ -125,6 +120,7 @@ class GamesEnvironment(py_environment.PyEnvironment):
                 [np.array(actions, np.uint8) for actions in self._actions_since_seeding]
             ),
             "lengths": lengths,
+            "observations": np.array(self.current_time_step().observation),
         }
 
     def set_state(self, state: dict[str, np.ndarray]) -> None:
@@ -134,7 +130,7 @@ class GamesEnvironment(py_environment.PyEnvironment):
             state: What `get_state` returned, from games of the same kind, number and seed.
 
         Raises:
-            UserError: It is of another number of games.
+            UserError: It is of another number of games, or they do not show what they showed.
         """
         if len(state["lengths"]) != self.batch_size:
             raise UserError(
@@ -155,6 +151,12 @@ class GamesEnvironment(py_environment.PyEnvironment):
                 offset = longest - tick
                 actions = [log[len(log) - offset] if len(log) >= offset else 0 for log in logs]
                 time_step = self._advance(np.array(actions, np.int32))
+        if not np.array_equal(time_step.observation, state["observations"]):
+            raise UserError(
+                "its games cannot be brought back to where the run stopped: the same actions do "
+                "not lead there. Install the versions that run.json names; where they are there, "
+                f"{self.spec.name} is not the same twice, and its runs cannot go on."
+            )
         self._current_time_step = time_step
 
     def _reset(self) -> ts.TimeStep:
@@ -173,7 +175,9 @@ class GamesEnvironment(py_environment.PyEnvironment):
         """Whether each game is over and to be seeded anew, bool `(B,)`."""
         due = self._over.copy()
         for index in np.flatnonzero(due):
-            due[index] = len(self._actions_since_seeding[index]) >= _RESEED_PERIOD_ENV_STEPS
+            due[index] = (
+                len(self._actions_since_seeding[index]) >= self.games.reseed_period_env_steps
+            )
         return due
 
     def _start_games(self, indices: np.ndarray) -> ts.TimeStep:

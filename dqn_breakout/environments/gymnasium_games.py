@@ -42,11 +42,15 @@ class GymnasiumGames(Games):
         self.spec = spec
         self.observation_spec = observation_spec
         self.environments = environments
+        # The model of its tables, where an environment has one, as FrozenLake's.
+        self.model = getattr(environments[0].unwrapped, "P", None)
         self._max_episode_steps = max_episode_steps
         self._steps = np.zeros(self.batch_size, np.int64)
         self._over = np.zeros(self.batch_size, bool)
         self._current = GamesStep(
-            observations=np.zeros((self.batch_size, *observation_spec.shape), observation_spec.dtype),
+            observations=np.zeros(
+                (self.batch_size, *observation_spec.shape), observation_spec.dtype
+            ),
             rewards=np.zeros(self.batch_size, np.float32),
             terminated=np.zeros(self.batch_size, bool),
             truncated=np.zeros(self.batch_size, bool),
@@ -106,7 +110,7 @@ class GymnasiumGames(Games):
 @configurable
 def gymnasium_games(
     *,
-    id: str,
+    id: str,  # noqa: A002  (gymnasium's word for it)
     batch_size: int,
     max_episode_steps: int,
     render_mode: str | None = None,
@@ -135,10 +139,10 @@ def gymnasium_games(
     first = environments[0]
     actions = first.action_space
     if not isinstance(actions, spaces.Discrete) or actions.start != 0:
-        discrete = " Give it discrete ones where it has them, as in gymnasium_games.arguments = {'continuous': False}."
         raise UserError(
             f"{id} has the actions {actions}, and agents here choose among some that are counted "
-            f"from 0: CartPole-v1 would do.{discrete}"
+            "from 0, as CartPole-v1 has them. Where it has such too, ask for them: "
+            "gymnasium_games.arguments = {'continuous': False}."
         )
     names = tuple(action_names) or tuple(f"action {number}" for number in range(int(actions.n)))
     if len(names) != actions.n:
@@ -159,26 +163,28 @@ def gymnasium_games(
 
 
 def _made(
-    id: str, arguments: Mapping[str, Any], render_mode: str | None
+    name: str, arguments: Mapping[str, Any], render_mode: str | None
 ) -> gymnasium.Env[Any, Any]:
     try:
         return gymnasium.make(
-            id,
+            name,
             max_episode_steps=_NO_LIMIT,
             render_mode=render_mode,
             disable_env_checker=True,
             **arguments,
         )
     except (gymnasium.error.Error, ImportError, TypeError, ValueError) as error:
-        near = errors.nearest(str(id), gymnasium.registry)
-        hint = f" Did you mean {near}?" if near and near != id else ""
+        near = errors.nearest(str(name), gymnasium.registry)
+        hint = f" Did you mean {near}?" if near and near != name else ""
         raise UserError(
-            f"create_environment.id = {errors.shown(id)} cannot be made: "
+            f"create_environment.id = {errors.shown(name)} cannot be made: "
             f"{errors.first_line(error)}.{hint}"
         ) from error
 
 
-def _observation_spec(id: str, environment: gymnasium.Env[Any, Any]) -> array_spec.BoundedArraySpec:
+def _observation_spec(
+    name: str, environment: gymnasium.Env[Any, Any]
+) -> array_spec.BoundedArraySpec:
     space = environment.observation_space
     if isinstance(space, spaces.Discrete) and space.start == 0:
         return array_spec.BoundedArraySpec((), np.int64, 0, int(space.n) - 1, "observation")
@@ -188,6 +194,6 @@ def _observation_spec(id: str, environment: gymnasium.Env[Any, Any]) -> array_sp
         low, high = space.low.astype(dtype), space.high.astype(dtype)
         return array_spec.BoundedArraySpec(space.shape, dtype, low, high, "observation")
     raise UserError(
-        f"{id} has the observations {space}, and agents here take arrays of numbers or a number "
+        f"{name} has the observations {space}, and agents here take arrays of numbers or a number "
         "counted from 0: bind a gymnasium_games.wrapper that makes them so."
     )

@@ -36,11 +36,11 @@ class ThreeStates(gymnasium.Env[int, int]):
 
     metadata = {"render_modes": [], "render_fps": 4}
     P = _MODEL
-    observation_space = spaces.Discrete(3)
-    action_space = spaces.Discrete(3)
 
     def __init__(self, render_mode: str | None = None):
         self.render_mode = render_mode
+        self.observation_space: Any = spaces.Discrete(len(self.P))
+        self.action_space: Any = spaces.Discrete(len(self.P[0]))
         self._state = 0
 
     def reset(
@@ -61,4 +61,4 @@ class ThreeStates(gymnasium.Env[int, int]):
         return self._state, reward, ends, False, {}
 
 
-gymnasium.register("ThreeStates-v0", entry_point=ThreeStates)
+gymnasium.register("ThreeStates-v0", entry_point=f"{__name__}:ThreeStates")

@@ -12,6 +12,7 @@ from dqn_breakout.configurable import configurable
 from dqn_breakout.environments.atari_games import (
     FRAME_SPEC,
     NO_LIMIT_ALE_FRAMES,
+    RESEED_PERIOD_ENV_STEPS,
     atari_spec,
     rom_id,
 )
@@ -51,6 +52,8 @@ class VectorGames(Games):
 
     Frames equal those of `PythonGames` to the last bit (`tests/environments/test_games.py`).
     """
+
+    reseed_period_env_steps = RESEED_PERIOD_ENV_STEPS
 
     def __init__(
         self,

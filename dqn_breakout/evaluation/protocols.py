@@ -56,6 +56,12 @@ PROTOCOLS: dict[str, EvaluationProtocol] = {
             ),
         ),
         EvaluationProtocol(
+            name="greedy",
+            epsilon=0.0,
+            rules={},
+            source="The environment's own start and time limit, without exploration.",
+        ),
+        EvaluationProtocol(
             name="training",
             epsilon=None,
             rules={},

@@ -8,9 +8,9 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-import tensorflow as tf
 
 from dqn_breakout import config, errors
+from dqn_breakout.agents.exploration import Clock
 from dqn_breakout.environments.builder import create_environment
 from dqn_breakout.environments.spec import EnvironmentSpec
 from dqn_breakout.errors import UserError
@@ -63,7 +63,7 @@ def load_network(checkpoint_dir: str | os.PathLike[str]) -> SavedNetwork:
         environment = create_environment(0, "evaluation", num_environments=1)
         specs = environment.time_step_spec(), environment.action_spec()
         environment.close()
-        agent = config.value("build.agent")(*specs, lambda: tf.constant(0, tf.int64), 0)
+        agent = config.value("build.agent")(*specs, Clock.at_rest(), 0)
     spec: EnvironmentSpec = environment.pyenv.spec
     variables = agent.network_variables()
     values = {name: variable.numpy() for name, variable in variables.items()}

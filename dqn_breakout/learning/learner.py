@@ -9,7 +9,7 @@ import gin
 import tensorflow as tf
 
 from dqn_breakout.agents.dqn_agent import DIVERGED
-from dqn_breakout.configurable import PositiveInt, configurable, require
+from dqn_breakout.configurable import NonNegativeInt, PositiveInt, configurable, require
 from dqn_breakout.learning.divergence import Divergence
 from dqn_breakout.replay.transitions import Replay, Transitions
 
@@ -32,7 +32,10 @@ class Learner:
 
     Attributes:
         batch_size: Transitions of one train step.
-        env_steps_per_train_step: The update ratio: environment steps for one train step.
+        env_steps_per_train_step: The update ratio: environment steps for one train step; None where
+            it is counted in episodes.
+        episodes_per_train_step: Full games for one train step instead.
+        episodes_before_training: How many full games come before the first of them.
         train_steps_per_group: Train steps of a group.
         targets_ahead: Whether a group's targets are computed beside the train step before.
     """
@@ -43,9 +46,11 @@ class Learner:
         replay: Replay,
         *,
         batch_size: PositiveInt = gin.REQUIRED,
-        env_steps_per_train_step: PositiveInt = gin.REQUIRED,
+        env_steps_per_train_step: PositiveInt | None = gin.REQUIRED,
         train_steps_per_group: PositiveInt = gin.REQUIRED,
         targets_ahead: bool = gin.REQUIRED,
+        episodes_per_train_step: PositiveInt | None = None,
+        episodes_before_training: NonNegativeInt = 0,
     ):
         """Prepares the compiled step.
 
@@ -56,6 +61,8 @@ class Learner:
             env_steps_per_train_step: See the class.
             train_steps_per_group: See the class.
             targets_ahead: See the class.
+            episodes_per_train_step: See the class.
+            episodes_before_training: See the class.
 
         Raises:
             UserError: A group draws too many transitions, or the target network would change inside
@@ -75,15 +82,26 @@ class Learner:
             "than can be drawn at once.",
         )
         self.batch_size = batch_size
+        require(
+            (env_steps_per_train_step is None) != (episodes_per_train_step is None),
+            "create_learner.env_steps_per_train_step",
+            "and episodes_per_train_step exclude each other: bind one, and the other to None.",
+        )
         self.env_steps_per_train_step = env_steps_per_train_step
+        self.episodes_per_train_step = episodes_per_train_step
+        self.episodes_before_training = episodes_before_training
         self.train_steps_per_group = train_steps_per_group
         self.targets_ahead = targets_ahead
         self._agent = agent
         self._replay = replay
 
-    def train_steps_due(self, env_steps_since_fill: int) -> int:
+    def train_steps_due(self, env_steps_since_fill: int, episodes: int) -> int:
         """How many train steps, in whole groups, bring the agent to the update ratio; never < 0."""
-        steps = env_steps_since_fill // self.env_steps_per_train_step
+        steps = 0
+        if self.episodes_per_train_step is not None:
+            steps = (episodes - self.episodes_before_training) // self.episodes_per_train_step
+        elif self.env_steps_per_train_step is not None:
+            steps = env_steps_since_fill // self.env_steps_per_train_step
         due = max(steps - int(self._agent.train_step_counter.numpy()), 0)
         return due - due % self.train_steps_per_group
 

@@ -61,8 +61,11 @@ class Learning(Protocol):
     def plan(self) -> dict[str, str]:
         """What a person should know of it before a long run, by heading."""
 
-    def flops_per_env_step(self) -> float:
-        """Floating-point operations that an environment step costs, for a guess at the speed."""
+    def result(self) -> str:
+        """What was found, for a person to read at the end; nothing where that would be too long."""
+
+    def flops_per_env_step(self) -> float | None:
+        """Floating-point operations that an environment step costs; None where nobody knows."""
 
     def close(self) -> None:
         """Lets go of threads and games."""

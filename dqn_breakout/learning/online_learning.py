@@ -30,13 +30,20 @@ class Update(Protocol):
 
     metric_names: Sequence[str]
 
-    def begin_turn(self) -> None:
-        """Before a turn's first step."""
+    def begin_turn(self) -> int:
+        """Before a turn's first step; returns how many updates it made."""
 
     def learn(
         self, env_steps: int, time_step: ts.TimeStep, actions: np.ndarray, after: ts.TimeStep
-    ) -> None:
-        """After a step of every game, arrays `(B, ...)`; it is number `env_steps` of the run."""
+    ) -> int:
+        """After a step of every game, arrays `(B, ...)`, the first of which is number `env_steps`.
+
+        Returns:
+            How many updates it made.
+        """
+
+    def action_values(self, observations: np.ndarray) -> np.ndarray:
+        """What each action is worth by now, `(B, actions)`."""
 
     def end_turn(self) -> dict[str, float]:
         """After a turn's last step; gives what the turn is watched by."""
@@ -89,8 +96,10 @@ class OnlineLearning:
         self._player = Player(environment, metrics)
         self._steps_per_turn = -(-env_steps_per_turn // environment.batch_size)
         self._exploration_key = seeding.stream_key(seed, "collection/exploration")
+        self._train_steps = tf.Variable(0, dtype=tf.int64, name="train_step")
         self.parts: dict[str, Stateful] = {
             "network": Variables(agent.network_variables()),
+            "learner": Variables({"train_step": self._train_steps}),
             "metrics": Variables(metrics.variables()),
             "environment": self._player,
         }
@@ -106,30 +115,31 @@ class OnlineLearning:
         # Numbered by the step that the turn begins with: nothing of it need be saved.
         rng = np.random.default_rng([self._exploration_key, env_steps])
         epsilon = self._agent.epsilon
-        self.update.begin_turn()
+        updates = self.update.begin_turn()
         for _ in range(self._steps_per_turn):
             time_step = self._player.time_step
             actions = self._chosen(time_step.observation, epsilon, rng)
             after = self._player.step(actions)
-            self.update.learn(env_steps, time_step, actions, after)
+            updates += self.update.learn(env_steps, time_step, actions, after)
             env_steps += int(np.sum(~time_step.is_last()))
         self._player.end_turn()
         metrics = {name: tf.constant(value) for name, value in self.update.end_turn().items()}
-        return Turn(self.env_steps, 1 if metrics else 0, metrics)
+        self._train_steps.assign_add(updates)
+        return Turn(self.env_steps, updates, metrics)
 
     def _chosen(
         self, observations: np.ndarray, epsilon: float, rng: np.random.Generator
     ) -> np.ndarray:
         """Epsilon-greedy actions `(B,)`, random ones among those that are possible."""
-        q_values = self._agent.action_values(observations).numpy()
+        q_values = self.update.action_values(observations)
         possible = q_values > -np.inf
         at_random = np.where(possible, rng.random(q_values.shape), -1.0).argmax(axis=1)
         explores = rng.random(len(q_values)) < epsilon
         return np.where(explores, at_random, q_values.argmax(axis=1))
 
     def status(self) -> dict[str, Any]:
-        """Epsilon."""
-        return {"epsilon": self._agent.epsilon}
+        """Updates so far, and epsilon."""
+        return {"train_steps": int(self._train_steps.numpy()), "epsilon": self._agent.epsilon}
 
     def plan(self) -> dict[str, str]:
         """Nothing that a person need know beforehand."""
@@ -154,13 +164,21 @@ class NoUpdate:
     metric_names = ()
 
     def __init__(self, environment: Any, network: Any):
-        del environment, network
+        del environment
+        self._values = tf.function(lambda observations: network(observations)[0], autograph=False)
 
-    def begin_turn(self) -> None:
+    def begin_turn(self) -> int:
         """Nothing."""
+        return 0
 
-    def learn(self, *step: Any) -> None:
+    def learn(self, *step: Any) -> int:
         """Nothing."""
+        del step
+        return 0
+
+    def action_values(self, observations: np.ndarray) -> np.ndarray:
+        """The network's."""
+        return np.asarray(self._values(tf.constant(observations)))
 
     def end_turn(self) -> dict[str, float]:
         """Nothing."""
@@ -169,5 +187,3 @@ class NoUpdate:
     def result(self) -> str:
         """Nothing."""
         return ""
-
-

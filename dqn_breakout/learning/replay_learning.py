@@ -104,7 +104,7 @@ class ReplayLearning:
             self.collector.collect()
             env_steps = self.env_steps
         # Overlapped, the steps of this very turn come to replay, and are trained for, in the next.
-        due = self.learner.train_steps_due(env_steps - fill)
+        due = self.learner.train_steps_due(env_steps - fill, self._metrics.episodes)
         with self.collector.playing() if overlapped else contextlib.nullcontext():
             metrics = self.learner.train(due) if due else {}
         return Turn(self.env_steps, due, metrics)
@@ -126,9 +126,15 @@ class ReplayLearning:
             f"this machine has {machine.memory_bytes() / 1e9:.1f} GB"
         }
 
-    def flops_per_env_step(self) -> float:
-        """An action, and the env step's share of a train step."""
+    def result(self) -> str:
+        """Nothing that fits a screen: the network."""
+        return ""
+
+    def flops_per_env_step(self) -> float | None:
+        """An action, and the env step's share of a train step; None where episodes are counted."""
         forward = forward_flops(self._agent.q_network, self._environment.observation_spec())
+        if self.learner.env_steps_per_train_step is None:
+            return None
         samples = self.learner.batch_size / self.learner.env_steps_per_train_step
         return forward * (1 + _FORWARD_PASSES_OF_A_TRAIN_STEP * samples)
 

@@ -29,21 +29,31 @@ class TableUpdate:
         self._table = table
         self._action_names = environment.spec.action_names
         self._gamma = gamma
-        model = getattr(environment.games, "model", None)
-        self._process = None if model is None else tables.MarkovDecisionProcess.of_model(model)
-        if self._process is not None:
+        self._process: Any = None
+        if (model := getattr(environment.games, "model", None)) is not None:
+            self._process = tables.MarkovDecisionProcess.of_model(model)
             table.assign(np.where(self._process.possible, 0.0, -np.inf))
+        self._q_values = table.values()
 
-    def begin_turn(self) -> None:
-        """Nothing, where it is learnt from steps."""
+    def begin_turn(self) -> int:
+        """Takes the table in hand."""
+        self._q_values = self._table.values()
+        return 0
+
+    def action_values(self, observations: np.ndarray) -> np.ndarray:
+        """The rows of those states."""
+        return self._q_values[observations]
 
     def learn(
         self, env_steps: int, time_step: ts.TimeStep, actions: np.ndarray, after: ts.TimeStep
-    ) -> None:
+    ) -> int:
         """Nothing, where it is planned."""
+        del env_steps, time_step, actions, after
+        return 0
 
     def end_turn(self) -> dict[str, float]:
-        """Nothing, where there is nothing to watch."""
+        """Puts the table back."""
+        self._table.assign(self._q_values)
         return {}
 
     def result(self) -> str:
@@ -83,7 +93,8 @@ class Planning(TableUpdate):
         self._change = 0.0
 
     def end_turn(self) -> dict[str, float]:
-        """The largest change of a value in the sweep."""
+        """Puts the table back; gives the largest change of a value in the sweep."""
+        super().end_turn()
         return {"largest_change": self._change}
 
 
@@ -91,13 +102,15 @@ class Planning(TableUpdate):
 class ValueIteration(Planning):
     """Sweeps over the values of states (Sutton and Barto 2018, section 4.4)."""
 
-    def begin_turn(self) -> None:
+    def begin_turn(self) -> int:
         """The next values, and what actions are worth by them."""
-        state_values = self._table.values().max(axis=1)
+        super().begin_turn()
+        state_values = self._q_values.max(axis=1)
         after = tables.value_iteration(self._process, self._gamma, state_values)
         self._change = float(np.abs(after - state_values).max())
         # Its best actions are worth the next values: so the table remembers them.
-        self._table.assign(self._process.action_values(state_values, self._gamma))
+        self._q_values = self._process.action_values(state_values, self._gamma)
+        return 1
 
     def result(self) -> str:
         """The value and the best action of each state."""
@@ -114,12 +127,13 @@ class ValueIteration(Planning):
 class QValueIteration(Planning):
     """Sweeps over the values of actions (Géron 2019, chapter 18, "Markov Decision Processes")."""
 
-    def begin_turn(self) -> None:
+    def begin_turn(self) -> int:
         """The next action values."""
-        before = self._table.values()
-        after = tables.q_value_iteration(self._process, self._gamma, before)
-        self._change = float(np.abs(after - before)[self._process.possible].max())
-        self._table.assign(after)
+        super().begin_turn()
+        before, possible = self._q_values, self._process.possible
+        self._q_values = tables.q_value_iteration(self._process, self._gamma, before)
+        self._change = float(np.abs(self._q_values[possible] - before[possible]).max())
+        return 1
 
 
 @configurable
@@ -150,19 +164,14 @@ class TabularQLearning(TableUpdate):
         self._learning_rate = learning_rate
         self._decay = learning_rate_decay
         self._errors: list[float] = []
-        self._q_values = table.values()
-
-    def begin_turn(self) -> None:
-        """Takes the table in hand."""
-        self._q_values = self._table.values()
-        self._errors = []
 
     def learn(
         self, env_steps: int, time_step: ts.TimeStep, actions: np.ndarray, after: ts.TimeStep
-    ) -> None:
+    ) -> int:
         """An update for each game but those that only start anew."""
         rate = self._learning_rate / (1 + self._decay * env_steps)
-        for place in np.flatnonzero(~time_step.is_last()):
+        played = np.flatnonzero(~time_step.is_last())
+        for place in played:
             error = tables.q_learning(
                 self._q_values,
                 int(time_step.observation[place]),
@@ -173,8 +182,10 @@ class TabularQLearning(TableUpdate):
                 rate,
             )
             self._errors.append(abs(error))
+        return len(played)
 
     def end_turn(self) -> dict[str, float]:
         """Puts the table back; gives the mean size of the errors."""
-        self._table.assign(self._q_values)
-        return {"td_error": float(np.mean(self._errors)) if self._errors else 0.0}
+        super().end_turn()
+        errors, self._errors = self._errors, []
+        return {"td_error": float(np.mean(errors)) if errors else 0.0}

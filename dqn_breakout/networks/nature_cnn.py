@@ -1,27 +1,40 @@
-"""The convolutional Q-network of Mnih et al. 2015 (Methods, "Model architecture")."""
+"""Q-networks: the convolutions of Mnih et al. 2015 (Methods, "Model architecture"), or none."""
 
 from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
+from typing import Any
 
 import gin
+import numpy as np
 import tensorflow as tf
 import tf_keras
 from tf_agents.networks.q_network import QNetwork
 
 from dqn_breakout import errors, seeding
-from dqn_breakout.configurable import PositiveInt, check, configurable
+from dqn_breakout.configurable import PositiveInt, check, configurable, one_of, require
 from dqn_breakout.errors import UserError
+
+_ACTIVATIONS = ("relu", "elu", "tanh")
 
 
 @tf_keras.utils.register_keras_serializable(package="dqn_breakout")
-class ScalePixels(tf_keras.layers.Layer):
-    """uint8 pixels to float32 in [0, 1]."""
+class Scale(tf_keras.layers.Layer):
+    """Observations to float32, divided by a number, or each of theirs by its own."""
+
+    def __init__(self, divisors: float | Sequence[float] = 255.0, **arguments: Any):
+        """Divides by `divisors`; pixels by 255."""
+        super().__init__(**arguments)
+        self._divisors = divisors
 
     def call(self, observation: tf.Tensor) -> tf.Tensor:
-        """Scales an observation of any shape by 1/255."""
-        return tf.cast(observation, tf.float32) * (1.0 / 255.0)
+        """Scales observations of any shape."""
+        return tf.cast(observation, tf.float32) * (1.0 / np.array(self._divisors)).astype("f4")
+
+    def get_config(self) -> dict[str, Any]:
+        """What the layer is built anew from."""
+        return {**super().get_config(), "divisors": self._divisors}
 
 
 @configurable
@@ -32,12 +45,15 @@ def create_q_network(
     *,
     conv_layers: Sequence[tuple[int, int, int]] = gin.REQUIRED,
     dense_units: Sequence[int] = gin.REQUIRED,
+    activation: str = "relu",
+    observation_scale: Sequence[float] | None = None,
 ) -> QNetwork:
-    """Builds a TF-Agents `QNetwork`: pixels scaled, convolutions, dense layers, linear outputs.
+    """Builds a TF-Agents `QNetwork`: inputs scaled, convolutions, dense layers, linear outputs.
 
-    Input uint8 `(B, height, width, S)`, output float32 `(B, actions)`. Every layer but the last is
-    rectified. Weights are He-normal (truncated), TF-Agents' choice for this network; the last layer
-    is small and uniform with bias -0.2. Both come from the run's seed.
+    Input pictures uint8 `(B, height, width, S)`, or numbers `(B, N)` where there are no
+    convolutions; output float32 `(B, actions)`. Weights are He-normal (truncated), TF-Agents'
+    choice for this network; the last layer is small and uniform with bias -0.2. Both come from the
+    run's seed.
 
     Args:
         observation_spec: The stacked observation's spec.
@@ -45,10 +61,22 @@ def create_q_network(
         seed: The run's seed.
         conv_layers: `(filters, kernel size, stride)` of each convolution.
         dense_units: Units of each hidden dense layer.
+        activation: Of every layer but the last: "relu", "elu" or "tanh".
+        observation_scale: What each number of an observation is divided by; None for 255 of pixels
+            and for 1 of anything else.
 
     Raises:
         UserError: No such layers can be built on that observation.
     """
+    one_of("create_q_network.activation", activation, _ACTIVATIONS)
+    require(
+        observation_spec.shape.rank > 0,
+        "create_agent.q_network",
+        "is a network, and this environment's observations are the numbers of its states: bind "
+        "@create_q_table, as frozen_lake.gin does.",
+    )
+    pixels = observation_spec.dtype == tf.uint8
+    divisors = observation_scale or (255.0 if pixels else 1.0)
     # Layers draw their seeds from TensorFlow's global stream while they are built, nowhere else.
     tf.random.set_seed(seeding.stream_key(seed, "network/initial weights"))
     try:
@@ -59,9 +87,10 @@ def create_q_network(
         network = QNetwork(
             input_tensor_spec=observation_spec,
             action_spec=action_spec,
-            preprocessing_layers=ScalePixels(),
+            preprocessing_layers=Scale(divisors),
             conv_layer_params=[(f, (k, k), s) for f, k, s in conv_layers],
             fc_layer_params=tuple(dense_units),
+            activation_fn=getattr(tf_keras.activations, activation),
             name="QNetwork",
         )
         network.create_variables()

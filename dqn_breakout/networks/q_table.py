@@ -35,7 +35,7 @@ class QTable(network.Network):
             UserError: States are not numbered.
         """
         del seed
-        numbered = not observation_spec.shape and observation_spec.dtype.is_integer
+        numbered = observation_spec.shape.rank == 0 and observation_spec.dtype.is_integer
         require(
             numbered,
             "create_agent.q_network",

@@ -43,21 +43,20 @@ def plan(
     learning: Mapping[str, str],
     env_steps: int,
     total_env_steps: int,
-    guessed_env_steps_per_second: float,
+    guessed_env_steps_per_second: float | None,
 ) -> str:
     """What will run, where, with how much memory, and until when; `learning` adds its own lines."""
     gpus = len(tf.config.list_physical_devices("GPU"))
-    left = max(total_env_steps - env_steps, 0) / guessed_env_steps_per_second
-    finish = datetime.datetime.now().astimezone() + datetime.timedelta(seconds=left)
-    frames = f" ({environment.frame_skip * total_env_steps:,} ALE frames)"
+    frames = ""
+    if environment.frame_skip > 1:
+        frames = f" ({environment.frame_skip * total_env_steps:,} frames)"
     done = f", of which {env_steps:,} are done" if env_steps else ""
     lines = {
         "run directory": str(run.path),
         "device": f"{gpus} GPU(s)" if gpus else f"CPU, {machine.usable_cores()} cores",
         **learning,
         "budget": f"{total_env_steps:,} environment steps{frames}{done}",
-        "finish": f"around {finish:%a %H:%M}, in {format_seconds(left)} (a guess from the "
-        f"processor's speed: {guessed_env_steps_per_second:,.0f} steps/s)",
+        **_finish(total_env_steps - env_steps, guessed_env_steps_per_second),
         "watch": f"tensorboard --logdir {shlex.quote(str(run.path))}",
         "stop": "Ctrl-C saves and stops; the same command goes on",
     }
@@ -66,6 +65,17 @@ def plan(
 
 
 @_whoever_reads()
+def _finish(env_steps_left: int, guessed_env_steps_per_second: float | None) -> dict[str, str]:
+    if guessed_env_steps_per_second is None:
+        return {}
+    left = max(env_steps_left, 0) / guessed_env_steps_per_second
+    finish = datetime.datetime.now().astimezone() + datetime.timedelta(seconds=left)
+    return {
+        "finish": f"around {finish:%a %H:%M}, in {format_seconds(left)} (a guess from the "
+        f"processor's speed: {guessed_env_steps_per_second:,.0f} steps/s)"
+    }
+
+
 def tell(text: str) -> None:
     """Prints on stderr, above the progress bar where there is one."""
     tqdm.write(text, file=sys.stderr)
@@ -90,10 +100,17 @@ class ConsoleHook(Hook):
     writes = "progress"
     into_run_directory = False
 
-    def __init__(self, total_env_steps: int, env_steps: int, stream: TextIO | None = None):
+    def __init__(
+        self,
+        total_env_steps: int,
+        env_steps: int,
+        random_fill_env_steps: int,
+        stream: TextIO | None = None,
+    ):
         """Shows progress from `env_steps` to `total_env_steps`, on stderr if not on `stream`."""
         self._total = total_env_steps
         self._first_env_steps = env_steps
+        self._fill = random_fill_env_steps
         self._stream = stream or sys.stderr
         self._bar: tqdm | None = None
 
@@ -127,7 +144,7 @@ class ConsoleHook(Hook):
         env_steps, speed = row["env_steps"], row["env_steps_per_second"]
         seconds = max(self._total - env_steps, 0) / max(speed, 1e-9)
         # The random fill is many times faster than what comes after it.
-        left = f"{format_seconds(seconds)} left" if row["train_steps"] else "random fill"
+        left = f"{format_seconds(seconds)} left" if env_steps > self._fill else "random fill"
         print(
             f"{env_steps:>10,} steps ({min(env_steps / self._total, 1):4.0%}), "
             f"{_numbers(row)}, {speed:,.0f} steps/s, {left}",

@@ -12,8 +12,10 @@ _MATRIX = 1024
 _PRODUCTS = 8
 
 
-def env_steps_per_second(flops_per_env_step: float) -> float:
+def env_steps_per_second(flops_per_env_step: float | None) -> float | None:
     """A guess at environment steps a second while training on a CPU, from its matrix product."""
+    if flops_per_env_step is None:
+        return None
     return _peak_flops() * _SHARE_OF_PEAK / flops_per_env_step
 
 

@@ -11,7 +11,7 @@ from tf_agents.agents.dqn import dqn_agent
 from tf_agents.trajectories import time_step as ts
 from tf_agents.utils import common
 
-from dqn_breakout.agents.rmsprop import RMSprop
+from dqn_breakout.agents.optimizers import RMSprop
 from dqn_breakout.errors import UserError
 from tests.two_states import (
     ACTION_SPEC,

@@ -193,7 +193,7 @@ def test_train_steps_due(
     agent = create_two_state_agent(target_update_period_train_steps=4)
     agent.train_step_counter.assign(taken)
     counts: dict[str, Any] = {"env_steps_per_train_step": ratio, "train_steps_per_group": group}
-    assert learner(agent, **counts).train_steps_due(env_steps_since_fill) == due
+    assert learner(agent, **counts).train_steps_due(env_steps_since_fill, 0) == due
 
 
 @pytest.mark.parametrize(

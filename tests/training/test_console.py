@@ -112,7 +112,7 @@ def test_without_a_terminal_each_row_is_a_plain_line(monkeypatch, shown, line):
 
     stream = Watched()
     monkeypatch.setattr(sys, "stderr", stream)
-    hook = console.ConsoleHook(1_000_000, 0)  # On the stderr of the moment.
+    hook = console.ConsoleHook(1_000_000, 0, 0)  # On the stderr of the moment.
     hook.on_turn(Turn(64, 0, {}))
     assert stream.getvalue() == ""
     hook.on_row(shown)
@@ -126,7 +126,7 @@ def test_without_a_terminal_each_row_is_a_plain_line(monkeypatch, shown, line):
 def test_on_a_terminal_a_bar_shows_where_the_run_stands(monkeypatch):
     stream = Terminal()
     monkeypatch.setattr(sys, "stderr", stream)
-    hook = console.ConsoleHook(1_000_000, 0)
+    hook = console.ConsoleHook(1_000_000, 0, 0)
     hook.on_turn(Turn(250_000, 0, {}))
     hook.on_row(ROW)
     hook.close()
@@ -146,7 +146,7 @@ def shown_last(stream: io.StringIO) -> str:
 
 def test_the_bar_never_passes_its_end():
     stream = Terminal()
-    hook = console.ConsoleHook(1000, 900, stream)
+    hook = console.ConsoleHook(1000, 900, 0, stream)
     for env_steps in (964, 1028):
         hook.on_turn(Turn(env_steps, 0, {}))
     hook.close()
@@ -155,7 +155,7 @@ def test_the_bar_never_passes_its_end():
 
 def test_the_bar_starts_where_the_run_stands_and_not_before_the_first_turn():
     stream = Terminal()
-    hook = console.ConsoleHook(1000, 500, stream)
+    hook = console.ConsoleHook(1000, 500, 0, stream)
     hook.close()
     assert stream.getvalue() == ""
     hook.on_turn(Turn(500, 0, {}))

@@ -318,7 +318,7 @@ def files(run: RunDirectory) -> dict[str, bytes]:
 @pytest.mark.parametrize("take", [removed, replaced])
 def test_rows_make_no_directory_anew_and_go_into_no_other(tmp_path, take, goes_on):
     run, console = RunDirectory(tmp_path / "run"), io.StringIO()
-    writers = [ConsoleHook(1000, 0, console), TensorBoardHook(run), MetricsFileHook(run, {})]
+    writers = [ConsoleHook(1000, 0, 0, console), TensorBoardHook(run), MetricsFileHook(run, {})]
     with locked(run) as lock:
         happenings = Happenings(run.path, goes_on, writers, lock)
         take(run)

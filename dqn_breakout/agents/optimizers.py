@@ -1,4 +1,4 @@
-"""RMSprop as DQN uses it, in the two forms that the literature means by it."""
+"""Optimizers: RMSprop as DQN uses it, in the two forms that the literature means, and Adam."""
 
 from __future__ import annotations
 
@@ -111,3 +111,24 @@ class RMSprop(tf_keras.optimizers.legacy.RMSprop):
             step += coefficients["momentum"] * velocity
             velocity.assign(step)
         return var.assign_sub(step).op
+
+
+@configurable
+def create_adam(
+    *,
+    learning_rate: PositiveFloat = gin.REQUIRED,
+    beta_1: Fraction = 0.9,
+    beta_2: Fraction = 0.999,
+    epsilon: PositiveFloat = gin.REQUIRED,
+) -> tf_keras.optimizers.legacy.Adam:
+    """Keras's Adam (Kingma and Ba 2015, Algorithm 1, whose betas are the defaults).
+
+    Bind `create_agent.optimizer = @create_adam`.
+
+    Args:
+        learning_rate: Step size.
+        beta_1: Decay of the running mean of the gradient.
+        beta_2: Decay of the running mean of its square.
+        epsilon: Is added to the root of that mean.
+    """
+    return tf_keras.optimizers.legacy.Adam(learning_rate, beta_1, beta_2, epsilon)

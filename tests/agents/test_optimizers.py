@@ -9,7 +9,7 @@ import pytest
 import tensorflow as tf
 import tf_keras
 
-from dqn_breakout.agents.rmsprop import RMSprop
+from dqn_breakout.agents.optimizers import RMSprop
 from dqn_breakout.errors import UserError
 
 ARGUMENTS: dict[str, Any] = {
