@@ -8,7 +8,7 @@ import gin
 import tensorflow as tf
 import tf_keras
 
-from dqn_breakout.configurable import Fraction, PositiveFloat, configurable
+from dqn_breakout.configurable import Fraction, PositiveFloat, PositiveInt, configurable
 
 
 @configurable(name="create_optimizer")
@@ -120,6 +120,7 @@ def create_adam(
     beta_1: Fraction = 0.9,
     beta_2: Fraction = 0.999,
     epsilon: PositiveFloat = gin.REQUIRED,
+    decay_train_steps: PositiveInt | None = None,
 ) -> tf_keras.optimizers.legacy.Adam:
     """Keras's Adam (Kingma and Ba 2015, Algorithm 1, whose betas are the defaults).
 
@@ -130,5 +131,11 @@ def create_adam(
         beta_1: Decay of the running mean of the gradient.
         beta_2: Decay of the running mean of its square.
         epsilon: Is added to the root of that mean.
+        decay_train_steps: Train steps in which the step size falls to 0 in a straight line; None
+            where it stays.
     """
-    return tf_keras.optimizers.legacy.Adam(learning_rate, beta_1, beta_2, epsilon)
+    rate: Any = learning_rate
+    if decay_train_steps is not None:
+        schedules = tf_keras.optimizers.schedules
+        rate = schedules.PolynomialDecay(learning_rate, decay_train_steps, end_learning_rate=0.0)
+    return tf_keras.optimizers.legacy.Adam(rate, beta_1, beta_2, epsilon)
