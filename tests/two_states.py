@@ -13,6 +13,7 @@ from tf_agents.trajectories import time_step as ts
 from tf_agents.trajectories import trajectory
 
 from dqn_breakout.agents.dqn_agent import DeepQAgent, create_agent
+from dqn_breakout.agents.exploration import Clock
 from dqn_breakout.agents.optimizers import RMSprop
 from dqn_breakout.agents.q_learning import QLearning
 from dqn_breakout.replay.transitions import Transitions
@@ -57,7 +58,7 @@ def table_network(values: Any = Q) -> sequential.Sequential:
 
 def create_two_state_agent(
     values: Any = Q,
-    explored_env_steps: Any = lambda: tf.constant(0),
+    clock: Clock | None = None,
     double: bool = False,
     **changes: Any,
 ) -> DeepQAgent:
@@ -66,7 +67,7 @@ def create_two_state_agent(
         "objective": lambda: QLearning(double=double),
     }
     arguments = {**ARGUMENTS, **parts, **changes}
-    return create_agent(TIME_STEP_SPEC, ACTION_SPEC, explored_env_steps, 7, **arguments)
+    return create_agent(TIME_STEP_SPEC, ACTION_SPEC, clock or Clock.at_rest(), 7, **arguments)
 
 
 def weights(agent: DeepQAgent) -> np.ndarray:

@@ -183,7 +183,7 @@ def test_state_variables_and_the_network_are_all_that_training_depends_on() -> N
 
 def test_epsilon_follows_the_environment_steps_explored() -> None:
     env_steps = tf.Variable(-50, dtype=tf.int64)
-    agent = create_two_state_agent(explored_env_steps=lambda: env_steps)
+    agent = create_two_state_agent(clock=Clock(lambda: env_steps, lambda: env_steps))
     seen = []
     for steps in (-50, 0, 50, 100, 1_000):
         env_steps.assign(steps)

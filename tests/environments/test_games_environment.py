@@ -13,7 +13,6 @@ from tf_agents.trajectories import time_step as ts
 
 from dqn_breakout import seeding
 from dqn_breakout.collection.metrics import CollectionMetrics
-from dqn_breakout.environments import games_environment
 from dqn_breakout.environments.builder import create_environment
 from dqn_breakout.environments.frame_stack import FrameStack4
 from dqn_breakout.environments.python_games import PythonGames
@@ -211,7 +210,7 @@ def test_reset_starts_every_game_from_a_new_seed() -> None:
 def test_a_game_is_seeded_anew_at_its_end_once_the_period_has_passed(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(games_environment, "_RESEED_PERIOD_ENV_STEPS", 5)
+    monkeypatch.setattr(ScriptedGames, "reseed_period_env_steps", 5)
     games = ScriptedGames([GAMES[:1], GAMES[1:2]])
     environment = under_rules(games, fire_on_reset=False)
     play(environment, 20)
@@ -236,7 +235,7 @@ def _assert_same(one: ts.TimeStep, other: ts.TimeStep) -> None:
 
 def test_every_state_that_games_can_have_is_restored(monkeypatch: pytest.MonkeyPatch) -> None:
     """Games of up to nine steps, seeded anew at the first end after ten."""
-    monkeypatch.setattr(games_environment, "_RESEED_PERIOD_ENV_STEPS", 10)
+    monkeypatch.setattr(ScriptedGames, "reseed_period_env_steps", 10)
     scripts = [random_scripts(seed, games=40, longest=9) for seed in range(3)]
     original, again = (FrameStack4(under_rules(ScriptedGames(scripts))) for _ in range(2))
     time_step = original.reset()
@@ -252,8 +251,10 @@ def test_every_state_that_games_can_have_is_restored(monkeypatch: pytest.MonkeyP
         time_step = original.step(np.full(3, RIGHT, np.int32))
     # The longest there is: a game begun at the last step of the period.
     assert 15 < longest <= 10 + 9
-    assert set(states[0]) == {"seedings", "actions", "lengths", "stack"}
+    assert set(states[0]) == {"seedings", "actions", "lengths", "observations", "stack"}
     assert same(states, copies)  # A state is not touched by what follows.
+    with pytest.raises(UserError, match="cannot be brought back to where the run stopped"):
+        again.set_state({**states[9], "observations": states[10]["observations"]})
     with pytest.raises(UserError, match=r"its games are 3, and this run plays 1\."):
         FrameStack4(under_rules(ScriptedGames(scripts[:1]))).set_state(states[0])
 
@@ -264,7 +265,8 @@ def test_a_restored_state_goes_on_exactly_as_the_original_did(
 ) -> None:
     """With sticky actions, whose random numbers lie in the emulator."""
     # Games last 30 to 45 steps: the first or second end of one seeds it anew.
-    monkeypatch.setattr(games_environment, "_RESEED_PERIOD_ENV_STEPS", 40)
+    for each in (PythonGames, VectorGames):
+        monkeypatch.setattr(each, "reseed_period_env_steps", 40)
 
     def environment() -> PyEnvironment:
         arguments: dict[str, Any] = {

@@ -10,6 +10,7 @@ import tensorflow as tf
 from tf_agents.trajectories import time_step as ts
 
 from dqn_breakout.agents.dqn_agent import DeepQAgent, create_agent
+from dqn_breakout.agents.exploration import Clock
 from dqn_breakout.errors import UserError
 from dqn_breakout.learning.learner import Learner
 from dqn_breakout.networks.nature_cnn import create_q_network
@@ -138,7 +139,7 @@ def create_picture_agent(recording: Recording) -> DeepQAgent:
     return create_agent(
         ts.time_step_spec(spec.observation),
         spec.action,
-        lambda: tf.constant(0),
+        Clock.at_rest(),
         7,
         **{**ARGUMENTS, **changes},
     )
