@@ -125,8 +125,8 @@ def _check(
         return
     called = f"@{games.__name__}"
     for parameter in given:
-        known_there = parameter in known
-        require(known_there, f"{name}.{parameter}", f"means nothing to {called}: leave it out.")
+        message = f"means nothing to {called}: leave it out, or bind it to None."
+        require(parameter in known, f"{name}.{parameter}", message)
     passed = {"batch_size", "max_episode_steps", "render_mode", *given}
     for parameter, each in known.items():
         there = parameter in passed or each.default is not each.empty

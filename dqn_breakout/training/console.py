@@ -49,7 +49,8 @@ def plan(
     gpus = len(tf.config.list_physical_devices("GPU"))
     left = max(total_env_steps - env_steps, 0) / guessed_env_steps_per_second
     finish = datetime.datetime.now().astimezone() + datetime.timedelta(seconds=left)
-    frames = f" ({environment.frame_skip * total_env_steps:,} ALE frames)"
+    emulated = f" ({environment.frame_skip * total_env_steps:,} ALE frames)"
+    frames = emulated if environment.frame_skip > 1 else ""
     done = f", of which {env_steps:,} are done" if env_steps else ""
     lines = {
         "run directory": str(run.path),
