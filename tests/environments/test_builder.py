@@ -96,7 +96,6 @@ def test_other_games_have_observations_of_their_own(
         ({"num_environments": 10_001}, "create_environment.num_environments is too large: at mo"),
         ({"noop_max": 2**31}, "create_environment.noop_max is too large: at most 2,147,483,647 "),
         ({"max_episode_steps": 2**29}, "create_environment.max_episode_steps is too large: at m"),
-        ({"render_mode": "3D"}, "create_environment.render_mode must be one of None, 'rgb_array'"),
         ({"games": scripted}, "create_environment.game means nothing to @scripted: leave it out"),
         ({"noop_max": None}, "create_environment.noop_max must be bound: @vector_games needs it."),
         ({"game": "Brakeout"}, "There is no Atari game 'Brakeout': did you mean Breakout"),
