@@ -31,6 +31,7 @@ GIN_DIRECTORY: Path = Path(__file__).resolve().parent.parent / "gin"
 _REGISTRY = gin_config._REGISTRY
 # Who registers configurables that are not for users to set.
 _OTHERS = ("gin.", "tf_agents.")
+_REFERENCE = re.compile(r"@(?:\w+/)*([\w.]+)")
 _LACKING = (
     "The configuration sets no value for {}; give a whole file such as --gin_file=breakout.gin "
     "before it, or bind what is missing."
@@ -145,8 +146,8 @@ def parse(
 
     Modules that define configurables must be imported before. Later settings win: files in order,
     as `resolve` finds them, each `include` (beside the file that includes, else as `resolve` does)
-    where it stands, then bindings. Without `includes` there may be none: what a run saved never has
-    any, and may come from a stranger.
+    where it stands, then bindings. With a builder that is replaced go the settings it had. Without
+    `includes` there may be none: what a run saved never has any, and may come from a stranger.
 
     Raises:
         UserError: Something is not found, not gin, not known, TF-Agents' own, an `import`, an
@@ -160,7 +161,7 @@ def parse(
     sources += [_settings(each, read, (), f"Binding {errors.shown(each)}") for each in gin_bindings]
     macros = {}
     try:
-        for name, text, place in itertools.chain(*sources):
+        for name, text, place in _in_force(list(itertools.chain(*sources))):
             _bind(name, text, place)
             if "." not in name:
                 macros[name] = place
@@ -171,9 +172,31 @@ def parse(
         raise UserError(_said(error)) from error
 
 
+def _in_force(settings: list[tuple[str, str, str]]) -> list[tuple[str, str, str]]:
+    """The settings without those of a builder whose place another takes afterwards.
+
+    So that a file may include another and replace a part: `create_agent.q_network = @create_other`
+    lets go of what `create_q_network` was given before, unless something else refers to it. What
+    it is given after that stays, and is found to be unused.
+    """
+    replaced: dict[str, int] = {}
+    latest: dict[str, str] = {}
+    for place, (name, text, _) in enumerate(settings):
+        replaced |= dict.fromkeys(_REFERENCE.findall(latest.get(name, "")), place)
+        latest[name] = text
+    for each in _REFERENCE.findall(" ".join(latest.values())):
+        replaced.pop(each, None)
+    builders = (name.rpartition("/")[2].rpartition(".")[0] for name, *_ in settings)
+    return [
+        setting
+        for place, (builder, setting) in enumerate(zip(builders, settings, strict=True))
+        if place >= replaced.get(builder, 0)
+    ]
+
+
 def _bind(name: str, text: str, place: str) -> None:
     setting = name.rpartition("/")[2]
-    references = re.findall(r"@(?:\w+/)*([\w.]+)", text)
+    references = _REFERENCE.findall(text)
     try:
         for each in (setting.rpartition(".")[0], *references):
             found = _REGISTRY.get_match(each)

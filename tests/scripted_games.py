@@ -43,6 +43,8 @@ class ScriptedGames(Games):
         seeds: `(games, seeds)` of each reset, as they came.
     """
 
+    reseed_period_env_steps = 5_000
+
     def __init__(
         self,
         scripts: Sequence[Sequence[Script]],

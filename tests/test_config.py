@@ -120,6 +120,25 @@ def test_later_files_win_and_bindings_win_over_files(folder):
     assert config.value("network_.layers", 7) == 7
 
 
+def test_with_a_builder_that_is_replaced_go_the_settings_it_had(folder):
+    (folder / "other.gin").write_text("include 'base'\nAgent_.network = @program_\n")
+    config.parse(["other"], ["program_.size = 3"])
+    assert config.bindings(gin.config_str()) == {
+        "Agent_.gain": "0.99",
+        "Agent_.decay_": "0.1",
+        "Agent_.network": "@program_",
+        "program_.size": "3",
+    }
+    # What is set afterwards is the user's, to be found unused.
+    config.parse(["other"], ["network_.layers = 3"])
+    Agent().network("given")
+    assert config.unused_bindings() == ["network_.layers"]
+    # It has its settings still where it is put back, or something else refers to it.
+    for another in ("Agent_.network = @network_", "other/many_.a = @t/network_"):
+        config.parse(["other"], [another])
+        assert config.value("network_.activation") == "Breakout"
+
+
 def test_includes_take_effect_where_they_stand_and_are_looked_for_beside_first(folder, tmp_path):
     Path("base.gin").write_text("GAME = 'in the working directory'\n")
     (folder / "early.gin").write_text("GAME = 'Early'\ninclude 'base'\ninclude 'base'\n")

@@ -73,10 +73,12 @@ def test_a_file_trains_and_evaluates_and_uses_all_of_its_bindings(name, tmp_path
         short = dataclasses.replace(protocol, rules={**protocol.rules, "max_ale_frames": 120})
         monkeypatch.setitem(protocols.PROTOCOLS, protocol.name, short)
     game = settings(name)["create_environment.game"]
-    expected = text_of(name, "smoke.gin", bindings=TINY)
+    # Of those, what the file's own parts have a use for.
+    tiny = tuple(each for each in TINY if each.partition(" = ")[0] in settings(name))
+    expected = text_of(name, "smoke.gin", bindings=tiny)
     run = RunDirectory(tmp_path / "run")
 
-    config.parse([name, "smoke.gin"], TINY)
+    config.parse([name, "smoke.gin"], tiny)
     with config.building():
         assert experiment.train(run.path, 7) == 0
 

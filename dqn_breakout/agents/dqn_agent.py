@@ -254,7 +254,9 @@ def create_agent(
         action_spec: Spec of one action.
         clock: Times exploration.
         seed: The run's seed.
-        q_network: Such as `@create_q_network`; the target network is made as a copy.
+        q_network: Such as `@create_q_network`; called as that is with the specs of an observation
+            and an action and the seed of all initial weights. Gives a TF-Agents `Network` that has
+            its variables; the target network is made by its `copy`.
         objective: Such as `@QLearning`.
         optimizer: Such as `@create_optimizer`.
         gamma: Discount factor.

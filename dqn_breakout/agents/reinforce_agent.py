@@ -148,7 +148,7 @@ def create_policy_network(
     )
     for units in dense_units:
         check("Each number in create_policy_network.dense_units", units, PositiveInt)
-    tf.random.set_seed(seeding.stream_key(seed, "network/initial weights"))
+    tf_keras.utils.set_random_seed(seeding.stream_key(seed, "network/initial weights"))
     layers = [tf_keras.layers.Dense(units, activation="elu") for units in dense_units]
     outputs = tf_keras.layers.Dense(int(action_spec.maximum))
     network = Sequential([*layers, outputs], input_spec=observation_spec, name="PolicyNetwork")

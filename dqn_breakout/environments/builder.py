@@ -16,7 +16,6 @@ from dqn_breakout.configurable import (
     NonNegativeInt,
     PositiveInt,
     configurable,
-    one_of,
     require,
 )
 from dqn_breakout.environments.frame_stack import STACK_FRAMES, FrameStack, FrameStack4
@@ -25,10 +24,9 @@ from dqn_breakout.environments.games_environment import GamesEnvironment
 # Above any machine's means, below what 32-bit counters of emulators hold.
 _MOST_ENVIRONMENTS = 10_000
 _MOST_FRAMES = 2**31 - 1
-_RENDER_MODES = (None, "rgb_array", "human")
 
 
-@configurable(denylist=["max_ale_frames"])
+@configurable(denylist=["max_ale_frames", "render_mode"])
 def create_environment(
     seed: int,
     stream: str,
@@ -87,7 +85,7 @@ def create_environment(
         "sticky_action_probability": sticky_action_probability,
     }
     given = {name: value for name, value in of_games.items() if value is not None}
-    _check(games, num_environments, max_episode_steps, render_mode, given)
+    _check(games, num_environments, max_episode_steps, given)
     played = games(
         batch_size=num_environments,
         max_episode_steps=max_episode_steps,
@@ -111,7 +109,6 @@ def _check(
     games: Any,
     num_environments: int,
     max_episode_steps: int,
-    render_mode: str | None,
     given: dict[str, Any],
 ) -> None:
     """Refuses what is too large, what these games do not know, and the lack of what they need."""
@@ -123,14 +120,13 @@ def _check(
     ):
         fits = value <= most
         require(fits, f"{name}.{parameter}", f"is too large: at most {most:,} are possible.")
-    one_of(f"{name}.render_mode", render_mode, _RENDER_MODES)
     known = inspect.signature(games).parameters
     if any(each.kind is each.VAR_KEYWORD for each in known.values()):
         return
     called = f"@{games.__name__}"
     for parameter in given:
-        known_there = parameter in known
-        require(known_there, f"{name}.{parameter}", f"means nothing to {called}: leave it out.")
+        message = f"means nothing to {called}: leave it out, or bind it to None."
+        require(parameter in known, f"{name}.{parameter}", message)
     passed = {"batch_size", "max_episode_steps", "render_mode", *given}
     for parameter, each in known.items():
         there = parameter in passed or each.default is not each.empty

@@ -77,8 +77,9 @@ def create_q_network(
     )
     pixels = observation_spec.dtype == tf.uint8
     divisors = observation_scale or (255.0 if pixels else 1.0)
-    # Layers draw their seeds from TensorFlow's global stream while they are built, nowhere else.
-    tf.random.set_seed(seeding.stream_key(seed, "network/initial weights"))
+    # Layers draw their seeds from global streams while they are built, nowhere else: TF-Agents'
+    # from TensorFlow's, Keras' from one that `tf.random.set_seed` does not set.
+    tf_keras.utils.set_random_seed(seeding.stream_key(seed, "network/initial weights"))
     try:
         # Keras takes the text '512' for layers of 5, 1 and 2 units, and a layer of none for one.
         for number in (*itertools.chain(*conv_layers), *dense_units):

@@ -47,9 +47,8 @@ def plan(
 ) -> str:
     """What will run, where, with how much memory, and until when; `learning` adds its own lines."""
     gpus = len(tf.config.list_physical_devices("GPU"))
-    frames = ""
-    if environment.frame_skip > 1:
-        frames = f" ({environment.frame_skip * total_env_steps:,} frames)"
+    emulated = f" ({environment.frame_skip * total_env_steps:,} ALE frames)"
+    frames = emulated if environment.frame_skip > 1 else ""
     done = f", of which {env_steps:,} are done" if env_steps else ""
     lines = {
         "run directory": str(run.path),

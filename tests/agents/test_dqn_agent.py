@@ -11,6 +11,8 @@ from tf_agents.agents.dqn import dqn_agent
 from tf_agents.trajectories import time_step as ts
 from tf_agents.utils import common
 
+from dqn_breakout.agents.dqn_agent import DIVERGED
+from dqn_breakout.agents.exploration import Clock
 from dqn_breakout.agents.optimizers import RMSprop
 from dqn_breakout.errors import UserError
 from tests.two_states import (
@@ -88,6 +90,16 @@ def test_a_train_step_by_hand(weight: tuple[float, ...]) -> None:
     RMSprop(**OPTIMIZER).apply_gradients([(tf.constant(gradient, tf.float32), expected)])
     np.testing.assert_allclose(weights(agent), expected, rtol=1e-5)
     assert int(agent.train_step_counter) == 1
+
+
+@pytest.mark.parametrize("beyond", [20.5, -20.5])
+def test_one_action_value_out_of_bounds_either_way_stops_before_the_step(beyond: float) -> None:
+    values = [[1.0, 2.0, -1.0], [3.0, 5.0, beyond]]
+    agent = create_two_state_agent(values, q_value_limit=20.0)
+    with pytest.raises(tf.errors.InvalidArgumentError, match=DIVERGED):
+        train(agent, BATCH)
+    np.testing.assert_array_equal(weights(agent), np.array(values, np.float32))
+    assert int(agent.train_step_counter) == 0
 
 
 # --- Against TF-Agents ----------------------------------------------------------------------------

@@ -121,7 +121,8 @@ def test_a_signal_is_answered_at_once_and_saves(lives, name):
 def test_a_full_disk_is_one_sentence_and_leaves_the_checkpoint_before(lives, trial):
     assert lives["full disk"].ended.last.startswith(
         "A file could not be read or written at 112 environment steps (No space left on device: "
-        f"{trial.run.checkpoints}/000000000112). Checkpoints written before are sound"
+        f"{trial.run.checkpoints}/000000000112). Checkpoints written before are sound; "
+        "make room and start the same command again."
     )
 
 

@@ -170,6 +170,14 @@ def test_a_step_is_frame_skip_ale_frames_and_shows_the_maximum_of_the_last_two(
 
 
 @both
+def test_rewards_are_the_score_unclipped(make: MakeGames, kind: type[Games]) -> None:
+    """Breakout's and Pong's points are ones here; Skiing takes off hundredths of seconds."""
+    games = make(kind, "Skiing")
+    start(games)
+    assert [games.step(np.array([0])).rewards.tolist() for _ in range(3)] == [[-7], [-6], [-7]]
+
+
+@both
 def test_at_most_noop_max_ale_frames_of_no_op_open_a_game(
     make: MakeGames, kind: type[Games]
 ) -> None:

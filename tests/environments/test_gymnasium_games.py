@@ -33,7 +33,7 @@ def create(name: str, num_environments: int = 2, steps: int = 30, **changes: Any
 
 def test_time_steps_are_those_of_gymnasium_and_limits_are_truncations() -> None:
     environment = create("CartPole-v1", 1, steps=6).pyenv
-    peer = gymnasium.make("CartPole-v1", max_episode_steps=-1)
+    peer: Any = gymnasium.make("CartPole-v1", max_episode_steps=-1)
     time_step = environment.reset()
     ends = 0
     for action in np.random.default_rng(0).integers(0, 2, 200):
@@ -73,7 +73,7 @@ def test_a_restored_state_goes_on_exactly(name: str) -> None:
 
 
 def test_pictures_of_the_car_are_stacked_and_skipped_frames_change_nothing() -> None:
-    arguments = {"arguments": {"continuous": False}, "wrapper": wrapper}
+    arguments: Any = {"arguments": {"continuous": False}, "wrapper": wrapper}
     undrawn = create("UndrawnCarRacing-v3", 1, **arguments).pyenv
     drawn = create("CarRacing-v3", 1, **arguments).pyenv
     assert undrawn.observation_spec().shape == (84, 84)

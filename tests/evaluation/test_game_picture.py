@@ -76,6 +76,14 @@ def test_bars_are_longer_for_higher_values():
     assert widths[0] < widths[1] < widths[3]
 
 
+def test_bars_and_numbers_are_those_of_the_step_drawn():
+    panel, step = panel_of(), step_of([3, 1, 2, 0])
+    panel.draw(step_of([0, 2, 1, 3]))
+    # The range of both together is that of each, so that alone it looks the same.
+    after, alone = np.asarray(panel.draw(step)), picture_of(step)
+    np.testing.assert_array_equal(after[193:509, 522:], alone[193:509, 522:])
+
+
 def test_equal_values_and_many_actions_can_be_drawn():
     panel = panel_of(tuple(f"DOWNRIGHTFIRE{place}" for place in range(18)))
     for number in range(10):

@@ -7,6 +7,7 @@ from typing import Any
 import imageio.v3 as imageio
 import numpy as np
 import pytest
+import tensorflow as tf
 from PIL import Image
 
 # `experiment` defines what the configurations below bind.
@@ -55,6 +56,31 @@ def test_the_game_shown_is_the_game_scored(agent: FakeAgent):
         else:
             assert (step.choice is Choice.BEST) == (step.action == 2)
     assert {step.choice for step in steps[:-1]} == set(Choice)
+
+
+class SeeingAgent(FakeAgent):
+    """Values actions the higher, the brighter the frames are that it sees."""
+
+    def action_values(self, observation: tf.Tensor) -> tf.Tensor:
+        brightness = tf.reduce_mean(tf.cast(observation, tf.float32), axis=(1, 2, 3))
+        return super().action_values(observation) + brightness[:, tf.newaxis]
+
+
+def test_screen_and_action_values_are_those_before_the_action():
+    agent, protocol = SeeingAgent([0.25, 0.5, 1.0, 0.75]), rules(40)
+    with shown_environment(protocol, 3, "rgb_array") as environment:
+        steps = list(shown_game(environment, agent, protocol, 3))
+    with shown_environment(protocol, 3, "rgb_array") as environment:
+        games = environment.pyenv
+        time_step = games.reset()
+        for step in steps:
+            np.testing.assert_array_equal(step.screen, games.render())
+            values = agent.action_values(time_step.observation)[0]
+            np.testing.assert_allclose(step.action_values, values, rtol=1e-5)
+            if step.action is not None:
+                time_step = games.step(np.array([step.action], np.int32))
+    assert len({step.screen.tobytes() for step in steps}) > 30
+    assert len({float(step.action_values[0]) for step in steps}) > 20
 
 
 def test_mp4_at_the_games_own_pace(agent: FakeAgent, tmp_path: Path):

@@ -77,7 +77,6 @@ BINDINGS = {
     "create_environment.game = 'BreakoutDeterministic-v4'": SKIPS_TWICE,
     "create_environment.game = 'ALE/Breakout-v5'": SKIPS_TWICE,
     "create_environment.games = 'vector_games'": "create_environment.games",
-    "create_environment.render_mode = 'human'": "create_environment.games = @python_games",
     "build.agent = 'create_agent'": "build.agent must be a builder.* @create_agent",
     "build.q_network = @create_q_network": "create_agent.q_network",
 }

@@ -114,13 +114,12 @@ def test_train_steps_in_groups_are_single_ones_on_fresh_batches(
         np.testing.assert_allclose(weights(agent), weights(oracle), rtol=1e-5)
         np.testing.assert_allclose(target(agent), target(oracle), rtol=1e-5)
         # What is told is the mean over the steps; the norm is that of each group's last one.
-        values = [info.extra.metrics["mean_q"] for info in infos]
-        norms = [info.extra.metrics["gradient_norm"] for info in infos[group - 1 :: group]]
-        assert {name: float(value) for name, value in metrics.items()} == {
-            "loss": pytest.approx(np.mean([info.loss for info in infos]), rel=1e-5),
-            "mean_q": pytest.approx(np.mean(values), rel=1e-5),
-            "gradient_norm": pytest.approx(np.mean(norms), rel=1e-5),
-        }
+        seen = [{"loss": info.loss, **info.extra.metrics} for info in infos]
+        expected = {name: np.mean([each[name] for each in seen]) for name in agent.metric_names}
+        of_groups = seen[group - 1 :: group]
+        expected["gradient_norm"] = np.mean([each["gradient_norm"] for each in of_groups])
+        means = {name: float(value) for name, value in metrics.items()}
+        assert means == pytest.approx(expected, rel=1e-5)
     assert int(agent.train_step_counter) == len(priorities) == 16
     assert set(replay.asked) == {group * SIZE}
     told = replay.priorities.numpy()

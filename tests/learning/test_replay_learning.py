@@ -85,9 +85,8 @@ def test_the_update_ratio_is_kept_to_the_step(
             assert per_turn <= env_steps - before < per_turn + environments
         explored = max((before if overlapped else env_steps) - FILL, 0)
         assert taken == group * (explored // (ratio * group))
-        assert set(turn.metrics) == (
-            {"loss", "mean_q", "gradient_norm"} if turn.train_steps_taken else set()
-        )
+        named = parts.agent.metric_names if turn.train_steps_taken else ()
+        assert set(turn.metrics) == set(named)
         assert (parts.weights_sha256() == untrained) == (taken == 0)
         calls = learning.parts["collection"].state()["collect_policy_calls"]
         assert (calls > 0) == (before >= FILL)
@@ -245,3 +244,23 @@ def test_training_that_diverges_stops_before_the_step_and_keeps_its_batch(
     for name, values in learning.replay.sample(16)._asdict().items():
         np.testing.assert_array_equal(written[name], values[:4], name)
     assert written["q_values"].shape[0] == written["targets"].shape[0] == 4
+
+
+def test_the_batch_kept_is_that_of_the_step_that_failed_wherever_in_its_group() -> None:
+    learning: Any = build(create_agent__target_update_period_train_steps=20).learning
+    while learning.status()["train_steps"] < 12:
+        learning.turn()
+    replay = learning.replay
+    keys = replay.sample(16).key.numpy()
+    replay.samples_drawn.assign(3)
+    # Of the group's third batch, one transition that neither of the first two has is spoilt.
+    (number, *_) = [at for at in range(8, 12) if keys[at] not in keys[:8]]
+    place, row = divmod(int(keys[number]), replay.max_length)
+    rows = replay.read_rows(0, replay.rows_added)
+    rows["discount"][row, place] = np.nan
+    replay.write_rows(0, rows)
+    with pytest.raises(Divergence) as caught:
+        learning.learner.train(4)
+    assert caught.value.train_step == 15
+    np.testing.assert_array_equal(caught.value.batch["key"], keys[8:12])
+    assert not np.isfinite(caught.value.batch["targets"][number - 8])

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import tensorflow as tf
+import tf_keras
 from tf_agents.specs import tensor_spec
 
 from dqn_breakout.errors import UserError
@@ -91,6 +92,15 @@ def test_weights_come_from_the_seed_alone() -> None:
         np.testing.assert_array_equal(one, same)
     assert not any(np.array_equal(first[place], other[place]) for place in range(0, 8, 2))
     assert not np.array_equal(first[0][..., 0], first[0][..., 1])
+
+
+def test_a_network_with_initializers_of_keras_own_comes_from_the_seed_too() -> None:
+    """They draw from another global stream than TF-Agents'."""
+    drawn = []
+    for _ in range(2):
+        create_small(1)
+        drawn.append(tf_keras.initializers.GlorotUniform()((3, 4)).numpy())
+    np.testing.assert_array_equal(*drawn)
 
 
 def test_a_copy_has_weights_of_its_own() -> None:

@@ -54,6 +54,7 @@ def plan(frame_skip: int = 4, **changes: Any) -> str:
         ({}, "tensorboard --logdir 'runs/my run'\n"),  # Can be pasted into a shell.
         ({}, "Ctrl-C saves and stops; the same command goes on"),
         ({"frame_skip": 2}, "10,000,000 environment steps (20,000,000 ALE frames)\n"),
+        ({"frame_skip": 1}, "10,000,000 environment steps\n"),
         ({"env_steps": 2_500_000}, "(40,000,000 ALE frames), of which 2,500,000 are done\n"),
         ({"env_steps": 2_500_000, "guessed_env_steps_per_second": 2500.0}, "in 50 min ("),
         ({"env_steps": 10_000_064}, "in 0 s ("),
