@@ -25,6 +25,7 @@ TINY = (
     "create_learner.batch_size = 4",
     "create_learner.train_steps_per_group = 1",
     "create_replay_buffer.capacity_transitions = 400",
+    "OnlineLearning.env_steps_per_turn = 16",
     "train.total_env_steps = 192",
     "train.log_period_env_steps = 64",
     "train.checkpoint_period_env_steps = 128",
@@ -50,14 +51,19 @@ def settings(*files: str) -> dict[str, str]:
 
 
 # A file that says what builds the agent can run; the others are given after one, or included.
-STANDING_ALONE = [name for name in config.available() if "build.agent" in settings(name)]
+STANDING_ALONE = [
+    name
+    for name in config.available()
+    if {"build.agent", "train.total_env_steps"} <= settings(name).keys()
+]
 FRAGMENTS = ["short.gin", "smoke.gin"]
+BASES = ["atari.gin", "frozen_lake_map.gin", "gymnasium.gin", "table.gin", "three_states.gin"]
 
 
 def test_every_file_is_known_to_stand_alone_or_not():
     alone = {"breakout", "breakout_book", "laptop", "nature", "pong", "space_invaders"}
     assert {f"{name}.gin" for name in alone} <= set(STANDING_ALONE)
-    assert set(config.available()) == {*STANDING_ALONE, *FRAGMENTS, "atari.gin"}
+    assert set(config.available()) == {*STANDING_ALONE, *FRAGMENTS, *BASES}
     # A package named gin would hide the library of that name.
     assert {path.suffix for path in config.GIN_DIRECTORY.iterdir()} == {".gin"}
 
@@ -72,9 +78,13 @@ def test_a_file_trains_and_evaluates_and_uses_all_of_its_bindings(name, tmp_path
     for protocol in protocols.PROTOCOLS.values():
         short = dataclasses.replace(protocol, rules={**protocol.rules, "max_ale_frames": 120})
         monkeypatch.setitem(protocols.PROTOCOLS, protocol.name, short)
-    game = settings(name)["create_environment.game"]
+    of_file = settings(name)
+    names = ("create_environment.game", "create_environment.id")
+    game = next(of_file[each] for each in names if of_file.get(each, "None") != "None")
     # Of those, what the file's own parts have a use for.
-    tiny = tuple(each for each in TINY if each.partition(" = ")[0] in settings(name))
+    tiny = tuple(
+        each for each in TINY if of_file.get(each.partition(" = ")[0], "()") not in ("()", "None")
+    )
     expected = text_of(name, "smoke.gin", bindings=tiny)
     run = RunDirectory(tmp_path / "run")
 
@@ -87,8 +97,10 @@ def test_a_file_trains_and_evaluates_and_uses_all_of_its_bindings(name, tmp_path
         found = config.differences(expected, kept)
         assert [each for each in found if "not set there" not in each] == []
     summary = json.loads(run.summary_json.read_text())
-    assert 192 <= summary["env_steps"] < 192 + 64 + 4
-    assert summary["train_steps"] >= 16
+    assert 192 <= summary["env_steps"] < 192 + 84
+    learns = of_file.get("OnlineLearning.update") != "@NoUpdate"
+    counts_episodes = "create_learner.episodes_per_train_step" in of_file
+    assert (summary["train_steps"] > 0) == (learns and not counts_episodes)
     assert summary["episodes"] > 0
     (path,) = run.evaluations.iterdir()
     scores = json.loads(path.read_text())
@@ -118,11 +130,14 @@ def test_a_fragment_only_changes_what_the_file_before_it_sets(name, fragment):
 
 @pytest.mark.parametrize("name", STANDING_ALONE)
 def test_smoke_trains_at_least_fifty_times(name):
+    ratio = "create_learner.env_steps_per_train_step"
+    if settings(name).get(ratio, "None") == "None":
+        pytest.skip("It has no replay, or takes its train steps by episodes.")
     config.parse([name, "smoke.gin"])
     after_fill = config.value("train.total_env_steps") - config.value(
         "create_collector.random_fill_env_steps"
     )
-    assert after_fill // config.value("create_learner.env_steps_per_train_step") >= 50
+    assert after_fill // config.value(ratio) >= 50
 
 
 # --- What the files say ---------------------------------------------------------------------------

@@ -101,7 +101,7 @@ ROW = row(250_000, loss=0.01239, epsilon=0.0796)
             "random fill",
         ),
         (row(1_000_056), r" 1,000,056 steps \(100%\), .* 0 s left"),
-        (row(1000, env_steps_per_second=0.0), r".*, 0 steps/s, \d.* left"),
+        (row(1001, env_steps_per_second=0.0), r".*, 0 steps/s, \d.* left"),
     ],
 )
 def test_without_a_terminal_each_row_is_a_plain_line(monkeypatch, shown, line):
@@ -113,7 +113,7 @@ def test_without_a_terminal_each_row_is_a_plain_line(monkeypatch, shown, line):
 
     stream = Watched()
     monkeypatch.setattr(sys, "stderr", stream)
-    hook = console.ConsoleHook(1_000_000, 0, 0)  # On the stderr of the moment.
+    hook = console.ConsoleHook(1_000_000, 0, 1000)  # On the stderr of the moment.
     hook.on_turn(Turn(64, 0, {}))
     assert stream.getvalue() == ""
     hook.on_row(shown)
