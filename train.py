@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 from absl import flags
@@ -23,7 +24,7 @@ flags.DEFINE_string("game", None, "Another game than the gin file's, such as Pon
 flags.DEFINE_string(
     "run_dir",
     None,
-    "The run's directory; a run there is continued. Default: runs/<gin files, game>.",
+    "The run's directory; a run there is continued. Default: runs/<gin files, game, seed>.",
 )
 flags.DEFINE_integer("seed", None, "Seed of the run; same seed, same result. Default: 1.")
 flags.DEFINE_boolean(
@@ -37,7 +38,10 @@ def main() -> int:
     # The same command always means the same run: started again, it goes on.
     name = "-".join(Path(file).stem for file in FLAGS.gin_file)
     if FLAGS.game is not None:
-        if any(each.split("=")[0].strip() == "create_environment.game" for each in bindings):
+        if any(
+            re.fullmatch(r"(.*[/.])?create_environment\.game", each.split("=")[0].strip())
+            for each in bindings
+        ):
             raise UserError(
                 "--game and a binding of create_environment.game are two answers to one question: "
                 "leave one of them out."

@@ -91,12 +91,12 @@ def build(
 
     clock = Clock(
         # Asked only when the agent acts, and by then there is a way of learning.
-        explored_env_steps=lambda: metrics.env_steps_variable - way.random_fill_env_steps,
+        explored_env_steps=lambda: metrics.env_steps_variable - built.random_fill_env_steps,
         episodes=lambda: metrics.episodes_variable,
     )
-    player = agent(environment.time_step_spec(), environment.action_spec(), clock, seed)
-    way: Learning = learning(environment, player, metrics, seed, ignore_memory)
-    return Experiment(seed, environment, metrics, player, way)
+    acting = agent(environment.time_step_spec(), environment.action_spec(), clock, seed)
+    built: Learning = learning(environment, acting, metrics, seed, ignore_memory)
+    return Experiment(seed, environment, metrics, acting, built)
 
 
 def train(
@@ -169,7 +169,8 @@ def _milestones(
     """Everything that a run leaves behind, wired to its parts."""
     env_steps = parts.learning.env_steps
     meter = ProgressMeter(parts.metrics, parts.learning.metric_names, parts.learning.status)
-    protocol = protocols.by_name(schedule.evaluation_protocol)
+    spec: EnvironmentSpec = parts.environment.pyenv.spec
+    protocol = protocols.of_environment(spec, schedule.evaluation_protocol)
     evaluate = functools.partial(
         evaluation.evaluate_agent,
         parts.agent,
@@ -191,7 +192,7 @@ def _milestones(
             each_step=stop.check,
         )
 
-    films = record_video if schedule.evaluation_video_seconds else None
+    recorder = record_video if schedule.evaluation_video_seconds else None
     return Milestones(
         schedule=schedule,
         meter=meter,
@@ -204,7 +205,7 @@ def _milestones(
             hooks.TensorBoardHook(lock.run),
             hooks.MetricsFileHook(lock.run, checkpointer.restored_counters),
         ],
-        evaluation=hooks.EvaluationHook(lock, evaluate, films, meter.pause),
+        evaluation=hooks.EvaluationHook(lock, evaluate, recorder, meter.pause),
         lock=lock,
         stop=stop,
     )

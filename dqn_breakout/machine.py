@@ -83,21 +83,18 @@ def usable_cores() -> int:
     return os.cpu_count() or 1
 
 
-def share_threads(processors: int | None = None) -> None:
+def share_threads() -> None:
     """Shares the processors between what a training process does side by side.
 
     All of them help inside single operations; one thread trains, one computes the targets that are
     needed next, and one plays.
-
-    Args:
-        processors: Processors to use; None for all that this process may use.
 
     Raises:
         RuntimeError: TensorFlow has computed something already, and has its threads.
     """
     import tensorflow as tf  # Not above: doctor looks at machines where it does not load.
 
-    tf.config.threading.set_intra_op_parallelism_threads(processors or usable_cores())
+    tf.config.threading.set_intra_op_parallelism_threads(usable_cores())
     tf.config.threading.set_inter_op_parallelism_threads(3)
 
 

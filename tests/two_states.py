@@ -12,7 +12,7 @@ from tf_agents.specs import tensor_spec
 from tf_agents.trajectories import time_step as ts
 from tf_agents.trajectories import trajectory
 
-from dqn_breakout.agents.dqn_agent import DeepQAgent, create_agent
+from dqn_breakout.agents.dqn_agent import DeepQAgent
 from dqn_breakout.agents.exploration import Clock
 from dqn_breakout.agents.optimizers import RMSprop
 from dqn_breakout.agents.q_learning import QLearning
@@ -67,7 +67,7 @@ def create_two_state_agent(
         "objective": lambda: QLearning(double=double),
     }
     arguments = {**ARGUMENTS, **parts, **changes}
-    return create_agent(TIME_STEP_SPEC, ACTION_SPEC, clock or Clock.at_rest(), 7, **arguments)
+    return DeepQAgent(TIME_STEP_SPEC, ACTION_SPEC, clock or Clock.at_rest(), 7, **arguments)
 
 
 def weights(agent: DeepQAgent) -> np.ndarray:

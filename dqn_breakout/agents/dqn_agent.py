@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import gin
@@ -39,6 +38,7 @@ class TrainInfo(NamedTuple):
     metrics: dict[str, tf.Tensor]
 
 
+@configurable(name="create_agent")
 class DeepQAgent(NetworkAgent, dqn_agent.DqnAgent):
     """TF-Agents' DqnAgent with its objective handed in, repeatable exploration, and more to report.
 
@@ -59,52 +59,65 @@ class DeepQAgent(NetworkAgent, dqn_agent.DqnAgent):
         self,
         time_step_spec: ts.TimeStep,
         action_spec: Any,
-        *,
-        q_network: Any,
-        optimizer: Any,
-        objective: Objective,
-        gamma: float,
-        reward_clip: float | None,
-        q_value_limit: float,
-        epsilon_greedy: Callable[[], tf.Tensor],
-        final_epsilon: float,
-        target_update_period_train_steps: int,
+        clock: Clock,
         seed: int,
+        *,
+        q_network: Builder = gin.REQUIRED,
+        objective: Builder = gin.REQUIRED,
+        optimizer: Builder = gin.REQUIRED,
+        gamma: Fraction = gin.REQUIRED,
+        target_update_period_train_steps: PositiveInt = gin.REQUIRED,
+        reward_clip: PositiveFloat | None = gin.REQUIRED,
+        q_value_limit: PositiveFloat = gin.REQUIRED,
+        epsilon_initial: Fraction = gin.REQUIRED,
+        epsilon_final: Fraction = gin.REQUIRED,
+        epsilon_decay_env_steps: PositiveInt | None = gin.REQUIRED,
+        epsilon_decay_episodes: PositiveInt | None = None,
     ):
-        """Builds the agent; see `create_agent` for what the arguments are.
+        """Builds the agent.
 
         Args:
             time_step_spec: Spec of the environment's time steps.
             action_spec: Spec of one action.
-            q_network: See the class.
-            optimizer: A legacy Keras optimizer.
-            objective: See the class.
-            gamma: Discount factor.
-            reward_clip: Largest magnitude of a reward in a target; None leaves rewards alone.
-            q_value_limit: Magnitude of an action value beyond which training has failed.
-            epsilon_greedy: Gives the current epsilon, float32 scalar.
-            final_epsilon: See the class.
-            target_update_period_train_steps: See the class.
+            clock: Times exploration.
             seed: The run's seed.
+            q_network: Such as `@create_q_network`; the target network is made as a copy.
+            objective: Such as `@QLearning`.
+            optimizer: Such as `@create_optimizer`, a legacy Keras optimizer.
+            gamma: Discount factor.
+            target_update_period_train_steps: See the class.
+            reward_clip: Largest magnitude of a reward in a target; None for no clipping.
+            q_value_limit: Training stops when the value of an action is larger, one way or the
+                other.
+            epsilon_initial: Epsilon at the first step after the random fill.
+            epsilon_final: Epsilon at the end of its decay and from then on.
+            epsilon_decay_env_steps: Environment steps that the linear decay takes; None where it is
+                counted in episodes.
+            epsilon_decay_episodes: Episodes that it takes instead, counted from the run's first.
+
+        Raises:
+            UserError: A value is out of range.
         """
-        self.q_network = q_network
-        self.target_q_network = q_network.copy(name="TargetQNetwork")
-        self.objective = objective
-        self.final_epsilon = final_epsilon
+        self.q_network = q_network(time_step_spec.observation, action_spec, seed)
+        self.target_q_network = self.q_network.copy(name="TargetQNetwork")
+        self.objective: Objective = objective()
+        self.final_epsilon = epsilon_final
         self.target_update_period_train_steps = target_update_period_train_steps
-        self._optimizer = optimizer
+        self._optimizer = optimizer()
         self._discount_factor = gamma
         self._reward_clip = reward_clip
         self._q_value_limit = q_value_limit
-        self._current_epsilon = epsilon_greedy
+        self._current_epsilon = epsilon_schedule(
+            clock, epsilon_initial, epsilon_final, epsilon_decay_env_steps, epsilon_decay_episodes
+        )
         self._seed = seed
         super().__init__(
             time_step_spec,
             action_spec,
-            q_network=q_network,
+            q_network=self.q_network,
             target_q_network=self.target_q_network,
-            optimizer=optimizer,
-            epsilon_greedy=epsilon_greedy,
+            optimizer=self._optimizer,
+            epsilon_greedy=self._current_epsilon,
             gamma=gamma,
             train_step_counter=tf.Variable(0, dtype=tf.int64, name="train_step"),
         )
@@ -226,65 +239,3 @@ class DeepQAgent(NetworkAgent, dqn_agent.DqnAgent):
 
 def _outputs(network: Any, observation: Any, training: bool = False) -> tf.Tensor:
     return network(observation, training=training)[0]
-
-
-@configurable
-def create_agent(
-    time_step_spec: ts.TimeStep,
-    action_spec: Any,
-    clock: Clock,
-    seed: int,
-    *,
-    q_network: Builder = gin.REQUIRED,
-    objective: Builder = gin.REQUIRED,
-    optimizer: Builder = gin.REQUIRED,
-    gamma: Fraction = gin.REQUIRED,
-    target_update_period_train_steps: PositiveInt = gin.REQUIRED,
-    reward_clip: PositiveFloat | None = gin.REQUIRED,
-    q_value_limit: PositiveFloat = gin.REQUIRED,
-    epsilon_initial: Fraction = gin.REQUIRED,
-    epsilon_final: Fraction = gin.REQUIRED,
-    epsilon_decay_env_steps: PositiveInt | None = gin.REQUIRED,
-    epsilon_decay_episodes: PositiveInt | None = None,
-) -> DeepQAgent:
-    """Builds the agent that gin describes.
-
-    Args:
-        time_step_spec: Spec of the environment's time steps.
-        action_spec: Spec of one action.
-        clock: Times exploration.
-        seed: The run's seed.
-        q_network: Such as `@create_q_network`; called as that is with the specs of an observation
-            and an action and the seed of all initial weights. Gives a TF-Agents `Network` that has
-            its variables; the target network is made by its `copy`.
-        objective: Such as `@QLearning`.
-        optimizer: Such as `@create_optimizer`.
-        gamma: Discount factor.
-        target_update_period_train_steps: Train steps between copies to the target network.
-        reward_clip: Largest magnitude of a reward in a target; None for no clipping.
-        q_value_limit: Training stops when the value of an action is larger, one way or the other.
-        epsilon_initial: Epsilon at the first step after the random fill.
-        epsilon_final: Epsilon at the end of its decay and from then on.
-        epsilon_decay_env_steps: Environment steps that the linear decay takes; None where it is
-            counted in episodes.
-        epsilon_decay_episodes: Episodes that it takes instead, counted from the run's first.
-
-    Raises:
-        UserError: A value is out of range.
-    """
-    return DeepQAgent(
-        time_step_spec,
-        action_spec,
-        q_network=q_network(time_step_spec.observation, action_spec, seed),
-        optimizer=optimizer(),
-        objective=objective(),
-        gamma=gamma,
-        reward_clip=reward_clip,
-        q_value_limit=q_value_limit,
-        epsilon_greedy=epsilon_schedule(
-            clock, epsilon_initial, epsilon_final, epsilon_decay_env_steps, epsilon_decay_episodes
-        ),
-        final_epsilon=epsilon_final,
-        target_update_period_train_steps=target_update_period_train_steps,
-        seed=seed,
-    )

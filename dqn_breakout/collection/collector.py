@@ -40,7 +40,6 @@ class Collector:
         random_fill_env_steps: Environment steps taken at random before training starts.
         env_steps_per_iteration: Environment steps of a turn.
         overlapped: Whether `playing` is to be used, not `collect`.
-        time_step: Where the games stand.
     """
 
     def __init__(
@@ -79,7 +78,7 @@ class Collector:
         self.random_fill_env_steps = random_fill_env_steps
         self.env_steps_per_iteration = env_steps_per_iteration
         self.overlapped = overlapped
-        self.time_step: ts.TimeStep | None = None
+        self._time_step: ts.TimeStep | None = None
         self._environment = environment
         add_collected = add_batch
         if overlapped:
@@ -110,11 +109,11 @@ class Collector:
         """
         left = self.random_fill_env_steps - env_steps
         self._piece_env_steps.assign(min(_FILL_PIECE_ENV_STEPS, left))
-        self.time_step, _ = self._fill(self._current(), ())
+        self._time_step, _ = self._fill(self._current(), ())
 
     def collect(self) -> None:
         """Takes one turn's environment steps with the collect policy."""
-        self.time_step, _ = self._collect(self._current(), ())
+        self._time_step, _ = self._collect(self._current(), ())
 
     @contextlib.contextmanager
     def playing(self) -> Iterator[None]:
@@ -127,7 +126,7 @@ class Collector:
             # What went wrong in the body is what is to be told.
             wait([played])
             raise
-        self.time_step, _ = played.result()
+        self._time_step, _ = played.result()
         self._staging.release()
 
     def close(self) -> None:
@@ -149,12 +148,12 @@ class Collector:
         """Brings the games to a state that `state` gave."""
         pyenv = self._environment.pyenv
         pyenv.set_state(state)
-        self.time_step = tf.nest.map_structure(tf.constant, pyenv.current_time_step())
+        self._time_step = tf.nest.map_structure(tf.constant, pyenv.current_time_step())
 
     def _current(self) -> ts.TimeStep:
-        if self.time_step is None:
-            self.time_step = self._environment.reset()
-        return self.time_step
+        if self._time_step is None:
+            self._time_step = self._environment.reset()
+        return self._time_step
 
 
 def _driver(environment: Any, policy: Any, observers: list[Any], env_steps: Any) -> Any:

@@ -39,8 +39,8 @@ def create_environment(
     frame_skip: PositiveInt | None = None,
     noop_max: NonNegativeInt | None = None,
     sticky_action_probability: Fraction | None = None,
-    terminal_on_life_loss: bool = False,
-    fire_on_reset: bool = False,
+    terminal_on_life_loss: bool = gin.REQUIRED,
+    fire_on_reset: bool = gin.REQUIRED,
     stack_frames: PositiveInt | None = None,
     render_mode: str | None = None,
     max_ale_frames: int | None = None,
@@ -94,9 +94,8 @@ def create_environment(
     )
     # A score is a full game's either way; these decide when FIRE is pressed.
     presses = {"terminal_on_life_loss": terminal_on_life_loss, "fire_on_reset": fire_on_reset}
-    spec = dataclasses.replace(
-        played.spec, rules={**played.spec.rules, **presses}, stacked=stack_frames is not None
-    )
+    rules = {**played.spec.rules, "max_episode_steps": max_episode_steps, **presses}
+    spec = dataclasses.replace(played.spec, rules=rules, stacked=stack_frames is not None)
     environment = GamesEnvironment(played, spec, seed, stream, **presses)
     if stack_frames is None:
         return TFPyEnvironment(environment)

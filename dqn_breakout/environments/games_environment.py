@@ -110,14 +110,15 @@ class GamesEnvironment(py_environment.PyEnvironment):
         each game's last seeding and the actions since.
 
         Returns:
-            `seedings`, int64 `(B,)`; `actions`, uint8 `(sum of lengths,)`, game after game;
+            `seedings`, int64 `(B,)`; `actions` `(sum of lengths,)`, game after game;
             `lengths`, int64 `(B,)`; `observations`, what the games show, `(B, ...)`.
         """
         lengths = np.array([len(actions) for actions in self._actions_since_seeding], np.int64)
+        dtype = np.min_scalar_type(int(self._action_spec.maximum))
         return {
             "seedings": self._seedings.copy(),
             "actions": np.concatenate(
-                [np.array(actions, np.uint8) for actions in self._actions_since_seeding]
+                [np.array(actions, dtype) for actions in self._actions_since_seeding]
             ),
             "lengths": lengths,
             "observations": np.array(self.current_time_step().observation),

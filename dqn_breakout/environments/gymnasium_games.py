@@ -157,7 +157,7 @@ def gymnasium_games(
         steps_per_second=first.metadata.get("render_fps", 30) / frame_skip,
         random_and_human=None,
         protocols=("greedy", "training"),
-        rules={"max_episode_steps": max_episode_steps, **arguments},
+        rules=dict(arguments),
     )
     return GymnasiumGames(environments, spec, _observation_spec(id, first), max_episode_steps)
 

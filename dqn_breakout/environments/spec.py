@@ -17,7 +17,7 @@ class EnvironmentSpec:
         steps_per_second: Environment steps in a second of the game's own pace.
         random_and_human: Published scores of a random player and a human; None where there are
             none.
-        protocols: Names of the evaluation protocols that mean something there, its own first.
+        protocols: Names of the evaluation protocols that mean something there, the usual one first.
         rules: What a score depends on, fit for JSON.
         stacked: Whether the last axis of an observation is time, oldest first.
     """

@@ -81,7 +81,7 @@ def by_name(name: str) -> EvaluationProtocol:
 
 
 def of_environment(spec: EnvironmentSpec, name: str | None = None) -> EvaluationProtocol:
-    """The protocol of that name, or the environment's own for None.
+    """The protocol of that name, or the usual one of that kind of environment for None.
 
     Raises:
         UserError: It means nothing there; the message names those that do.

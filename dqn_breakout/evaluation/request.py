@@ -48,7 +48,7 @@ class EvaluationRequest:
         """
         shows = bool(self.video or self.watch)
         if not self.checkpoint_dir and not self.random:
-            raise UserError("Who shall play? Give --checkpoint_dir, or --random for chance.")
+            raise UserError("Give --checkpoint_dir, or --random for a random player.")
         if self.checkpoint_dir:
             folder = checkpoints_of(self.checkpoint_dir)
             if not self.random:

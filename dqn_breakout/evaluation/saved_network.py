@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
-from dqn_breakout import config, errors
+from dqn_breakout import config
 from dqn_breakout.agents.exploration import Clock
 from dqn_breakout.environments.builder import create_environment
 from dqn_breakout.environments.spec import EnvironmentSpec
@@ -17,6 +16,7 @@ from dqn_breakout.errors import UserError
 from dqn_breakout.evaluation.request import checkpoints_of
 from dqn_breakout.runs import checkpoint_files
 from dqn_breakout.runs.directory import RunDirectory
+from dqn_breakout.runs.stateful import Variables
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,30 +65,25 @@ def load_network(checkpoint_dir: str | os.PathLike[str]) -> SavedNetwork:
         environment.close()
         agent = config.value("build.agent")(*specs, Clock.at_rest(), 0)
     spec: EnvironmentSpec = environment.pyenv.spec
-    variables = agent.network_variables()
-    values = {name: variable.numpy() for name, variable in variables.items()}
-    limit_bytes = checkpoint_files.limit_bytes(sum(value.nbytes for value in values.values()))
+    network = Variables(agent.network_variables())
+    needed_bytes = sum(value.nbytes for value in network.state().values())
+    limit_bytes = checkpoint_files.limit_bytes(needed_bytes)
     checkpoint, arrays, damage = checkpoint_files.newest_arrays(
         checkpoints_of(checkpoint_dir), "network", limit_bytes
     )
-    here = _kinds(values)
-    there = _kinds(arrays)
-    for name in sorted(here.keys() | there.keys()):
-        saved, needed = there.get(name, "missing"), here.get(name, "missing")
-        if saved != needed:
-            raise UserError(
-                f"The checkpoint {checkpoint.path} holds another network: its variable "
-                f"{errors.shortened(errors.printable(name))} is "
-                f"{saved}, and {needed} by {run.config_gin} with {spec.name}'s "
-                f"{len(spec.action_names)} actions. Put back the config.gin that belongs to it."
-            )
     if not all(np.isfinite(array).all() for array in arrays.values()):
         raise UserError(
             f"The checkpoint {checkpoint.path} holds weights that are not finite numbers, so no "
             "game can be played by them. Give another checkpoint."
         )
-    for name, variable in variables.items():
-        variable.assign(arrays[name])
+    try:
+        network.restore(arrays)
+    except UserError as error:
+        raise UserError(
+            f"The checkpoint {checkpoint.path} holds another network than {run.config_gin} says for "
+            f"{spec.name}'s {len(spec.action_names)} actions: {error.message} Put back the "
+            "config.gin that belongs to it."
+        ) from error
     counters = checkpoint.counters
     return SavedNetwork(
         agent,
@@ -99,8 +94,3 @@ def load_network(checkpoint_dir: str | os.PathLike[str]) -> SavedNetwork:
         counters.get("train_steps"),
         damage,
     )
-
-
-def _kinds(arrays: Mapping[str, np.ndarray]) -> dict[str, str]:
-    """Type and shape of each array, in words."""
-    return {name: f"{array.dtype} {array.shape}" for name, array in arrays.items()}

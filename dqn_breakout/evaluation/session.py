@@ -48,7 +48,7 @@ def play(request: EvaluationRequest) -> None:
 
 
 def _protocol(request: EvaluationRequest, network: SavedNetwork | None) -> EvaluationProtocol:
-    """The rules that were asked for, or the environment's own."""
+    """The rules that were asked for, or the usual ones of that kind of environment."""
     if network is not None:
         return protocols.of_environment(network.environment, request.protocol)
     environment = create_environment(request.seed, "specs", num_environments=1)

@@ -109,8 +109,8 @@ class EpisodeLearning:
         return tuple(np.stack(each) for each in zip(*steps, strict=True))
 
     def status(self) -> dict[str, Any]:
-        """Train steps; there is no epsilon."""
-        return {"train_steps": int(self._agent.train_step_counter.numpy()), "epsilon": 0.0}
+        """Train steps so far."""
+        return {"train_steps": int(self._agent.train_step_counter.numpy())}
 
     def plan(self) -> dict[str, str]:
         """Nothing that a person need know beforehand."""

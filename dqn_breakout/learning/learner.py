@@ -157,11 +157,11 @@ class Learner:
         targets = self._targets(drawn)
         # Each batch's targets are asked for before the train step that precedes it, or they would
         # wait for it: a train step may write to the target network.
-        ahead = not self._agent.objective.needs_online
-        ready = next(targets) if ahead else None
+        prefetches = not self._agent.objective.needs_online
+        ready = next(targets) if prefetches else None
         seen = []
         for place in range(steps):
-            if ahead:
+            if prefetches:
                 batch_targets, ready = ready, next(targets, ready)
             else:
                 batch_targets = next(targets)

@@ -56,7 +56,7 @@ class Learning(Protocol):
         """Plays some, learns what is due."""
 
     def status(self) -> dict[str, Any]:
-        """Metrics that say how it stands, by name: `train_steps`, `epsilon` and its own."""
+        """Metrics that say how it stands, by name: `train_steps`, and its own."""
 
     def plan(self) -> dict[str, str]:
         """What a person should know of it before a long run, by heading."""

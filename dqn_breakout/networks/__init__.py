@@ -1,1 +1,1 @@
-"""Networks that map a stacked observation to action values."""
+"""Networks, and tables, that map an observation to action values."""

@@ -56,16 +56,6 @@ class CompressedFrameStore:
         self._chunk = 0  # The chunk that is being filled, none so far, and how full it is.
         self._filled = self._chunk_bytes
 
-    @property
-    def compressed_bytes(self) -> int:
-        """Bytes of the frames that are stored now."""
-        return int(self._lengths.sum(dtype=np.int64))
-
-    @property
-    def allocated_bytes(self) -> int:
-        """Bytes of all chunks, those between stored frames included."""
-        return len(self._chunks) * self._chunk_bytes
-
     def write(self, places: np.ndarray, frames: np.ndarray) -> None:
         """Compresses frames into places; of a place named twice, the last frame stays.
 

@@ -45,7 +45,7 @@ class StackedFrames:
             window: Their places, int64 `(N, history + 2)`: those before, and the two steps' own.
 
         Returns:
-            Two stacks, uint8 `(N, height, width, S)`.
+            Two stacks, `(N, ..., S)`.
         """
         first = table.read(window, table.slots.step_type) == int(ts.StepType.FIRST)
         # For each step of the window, the newest start of a game at or before it.
@@ -89,13 +89,13 @@ def stored_observations(
 
 
 def stack_frames(frames: tf.Tensor) -> tf.Tensor:
-    """Puts frames side by side: `(N, S, height, width)` to `(N, height, width, S)`.
+    """Puts frames side by side: `(N, S, ...)` to `(N, ..., S)`.
 
     Stacks of four bytes take a tenth of `tf.transpose`'s time: four pixels make one 32-bit number.
     """
     packs = frames.dtype == tf.uint8 and frames.shape[1] == _FRAMES_IN_A_WORD
     if not packs or sys.byteorder != "little":
-        return tf.transpose(frames, [0, 2, 3, 1])
+        return tf.transpose(frames, [0, *range(2, frames.shape.rank), 1])
     return tf.bitcast(_pack(frames), tf.uint8)
 
 

@@ -72,7 +72,7 @@ def _facts(run: RunRecord) -> dict[str, Any]:
         "Environment steps": latest["env_steps"] + share,
         "ALE frames": f"{env_steps * run.frame_skip:,}" if run.frame_skip else None,
         "Train steps": latest["train_steps"],
-        "Replay buffer": f"{latest['replay_transitions']} transitions",
+        "Transitions stored": latest.get("replay_transitions"),
         "Time": datetime.timedelta(seconds=round(run.seconds)),
         "Speed": f"{env_steps / run.seconds:,.0f} steps/s" if run.seconds else None,
         "Best return": best[0] if best else "no full game has ended yet",

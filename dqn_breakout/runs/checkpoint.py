@@ -17,7 +17,7 @@ import numpy as np
 
 from dqn_breakout.errors import UserError
 from dqn_breakout.runs import checkpoint_files
-from dqn_breakout.runs.checkpoint_files import Checkpoint, DamagedCheckpoint, Fingerprint
+from dqn_breakout.runs.checkpoint_files import Checkpoint, DamagedCheckpoint, FileRecord
 from dqn_breakout.runs.directory import RunDirectory
 from dqn_breakout.runs.stateful import Rows, Stateful
 
@@ -54,7 +54,7 @@ class RunCheckpointer:
 
     def __post_init__(self) -> None:
         self.restored_counters: dict[str, Any] = {}
-        self._segments: dict[str, Fingerprint] = {}
+        self._segments: dict[str, FileRecord] = {}
         self._saved_rows = 0  # All rows before this one are in segments, or were overwritten.
         self._damaged: set[Path] = set()
         self._thread = ThreadPoolExecutor(1, "checkpoint")

@@ -37,7 +37,7 @@ _STEPS = re.compile(r"[0-9]+")
 # Videos keep their ending, which says how they are written.
 _HALF_WRITTEN = re.compile(r"\..+\.\d+\.tmp(\.(mp4|gif))?")
 Arrays = Mapping[str, np.ndarray]
-Fingerprint = dict[str, Any]
+FileRecord = dict[str, Any]
 """A file's `bytes` and `sha256`; of a segment also its `uncompressed_bytes`."""
 
 
@@ -58,8 +58,8 @@ class Checkpoint:
 
     path: Path
     counters: dict[str, Any]
-    files: dict[str, Fingerprint]
-    segments: dict[str, Fingerprint]
+    files: dict[str, FileRecord]
+    segments: dict[str, FileRecord]
 
     def arrays(self, group: str, limit_bytes: int | None = None) -> dict[str, np.ndarray]:
         """The arrays of one group, which may take so many bytes, headers included; None for any.
@@ -76,10 +76,10 @@ class Checkpoint:
         Raises:
             DamagedCheckpoint: The file is not the one that was written.
         """
-        path, fingerprint = folder / name, self.segments[name]
+        path, file_record = folder / name, self.segments[name]
         decompressor = lz4.frame.LZ4FrameDecompressor()
-        compressed = _content(path, fingerprint)
-        return _arrays(path, decompressor.decompress(compressed, fingerprint["uncompressed_bytes"]))
+        compressed = _content(path, file_record)
+        return _arrays(path, decompressor.decompress(compressed, file_record["uncompressed_bytes"]))
 
     def verify(self, folder: Path) -> None:
         """Compares every file with its size and checksum, replay segments in a folder included.
@@ -87,12 +87,12 @@ class Checkpoint:
         Raises:
             DamagedCheckpoint: A file is not the one that was written.
         """
-        for place, fingerprints in ((self.path, self.files), (folder, self.segments)):
-            for name, fingerprint in fingerprints.items():
-                _content(place / name, fingerprint)
+        for place, file_records in ((self.path, self.files), (folder, self.segments)):
+            for name, file_record in file_records.items():
+                _content(place / name, file_record)
 
 
-def write_segment(folder: Path, name: str, arrays: Arrays) -> Fingerprint:
+def write_segment(folder: Path, name: str, arrays: Arrays) -> FileRecord:
     """Writes a replay segment; beside its arrays, only the compressed file is held in memory.
 
     Raises:
@@ -104,14 +104,14 @@ def write_segment(folder: Path, name: str, arrays: Arrays) -> Fingerprint:
         np.savez(file, allow_pickle=False, **arrays)
         uncompressed_bytes = file.tell()
     files.write_atomically(folder / name, buffer.getvalue())
-    return {**_fingerprint(buffer.getvalue()), "uncompressed_bytes": uncompressed_bytes}
+    return {**_file_record(buffer.getvalue()), "uncompressed_bytes": uncompressed_bytes}
 
 
 def write_checkpoint(
     folder: Path,
     counters: Mapping[str, Any],
     groups: Mapping[str, Arrays],
-    segments: Mapping[str, Fingerprint],
+    segments: Mapping[str, FileRecord],
 ) -> Checkpoint:
     """Writes a checkpoint; it is whole under its final name or not there at all.
 
@@ -139,7 +139,7 @@ def write_checkpoint(
                 buffer = io.BytesIO()
                 np.savez(buffer, allow_pickle=False, **arrays)
                 files.write_atomically(temporary / f"{group}.npz", buffer.getvalue())
-                checkpoint.files[f"{group}.npz"] = _fingerprint(buffer.getvalue())
+                checkpoint.files[f"{group}.npz"] = _file_record(buffer.getvalue())
             manifest: dict[str, Any] = {
                 "format": FORMAT,
                 "counters": checkpoint.counters,
@@ -244,10 +244,10 @@ def _is_sound(manifest: dict[str, Any]) -> bool:
     A stranger's checksum fits whatever its types are.
     """
     counters = manifest["counters"]
-    fingerprints = [*manifest["files"].values(), *manifest["segments"].values()]
+    file_records = [*manifest["files"].values(), *manifest["segments"].values()]
     counts = [counters["env_steps"], counters.get("train_steps", 0)]
-    counts += [each["bytes"] for each in fingerprints]
-    checksums = [each["sha256"] for each in fingerprints]
+    counts += [each["bytes"] for each in file_records]
+    checksums = [each["sha256"] for each in file_records]
     return (
         manifest[_CHECKSUM] == _manifest_checksum(manifest)
         and all(type(each) is int for each in counts)
@@ -302,12 +302,12 @@ def _arrays(path: Path, content: bytes) -> dict[str, np.ndarray]:
         raise DamagedCheckpoint(f"{path} is not a file of arrays: {said}") from error
 
 
-def _content(path: Path, fingerprint: Fingerprint | None, limit_bytes: int | None = None) -> bytes:
+def _content(path: Path, file_record: FileRecord | None, limit_bytes: int | None = None) -> bytes:
     """What is in a file, once its size and then its checksum were compared."""
-    if fingerprint is None:
+    if file_record is None:
         raise DamagedCheckpoint(f"{path} is not in its manifest")
     try:
-        size, expected = path.stat().st_size, fingerprint["bytes"]
+        size, expected = path.stat().st_size, file_record["bytes"]
         if size != expected:
             raise DamagedCheckpoint(f"{path} has {size} bytes and should have {expected}")
         if limit_bytes is not None and size > limit_bytes:
@@ -315,12 +315,12 @@ def _content(path: Path, fingerprint: Fingerprint | None, limit_bytes: int | Non
         content = path.read_bytes()
     except OSError as error:
         raise DamagedCheckpoint(f"{path} cannot be read: {error.strerror}") from error
-    if hashlib.sha256(content).hexdigest() != fingerprint["sha256"]:
+    if hashlib.sha256(content).hexdigest() != file_record["sha256"]:
         raise DamagedCheckpoint(f"{path} was changed: its checksum does not match")
     return content
 
 
-def _fingerprint(content: bytes) -> Fingerprint:
+def _file_record(content: bytes) -> FileRecord:
     return {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
 
 

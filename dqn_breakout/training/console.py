@@ -170,7 +170,9 @@ def format_seconds(seconds: float) -> str:
 
 def _numbers(row: Row) -> str:
     score = "-" if row["average_return"] is None else f"{row['average_return']:.2f}"
-    loss = "-" if row.get("loss") is None else f"{row['loss']:.4f}"
-    return (
-        f"{row['episodes']:,} games, mean return {score}, loss {loss}, epsilon {row['epsilon']:.3f}"
-    )
+    numbers = [f"{row['episodes']:,} games", f"mean return {score}"]
+    if "loss" in row:
+        numbers.append("loss -" if row["loss"] is None else f"loss {row['loss']:.4f}")
+    if "epsilon" in row:
+        numbers.append(f"epsilon {row['epsilon']:.3f}")
+    return ", ".join(numbers)

@@ -169,7 +169,7 @@ class Milestones:
             "env_steps_per_second": self.meter.overall_env_steps_per_second,
             "average_return": row["average_return"],
             "average_length_env_steps": row["average_length"],
-            "epsilon": row["epsilon"],
+            "epsilon": row.get("epsilon"),
             "weights_sha256": self.weights_sha256(),
         }
         write_json(self.lock.run.summary_json, summary)

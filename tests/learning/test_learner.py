@@ -9,7 +9,7 @@ import pytest
 import tensorflow as tf
 from tf_agents.trajectories import time_step as ts
 
-from dqn_breakout.agents.dqn_agent import DeepQAgent, create_agent
+from dqn_breakout.agents.dqn_agent import DeepQAgent
 from dqn_breakout.agents.exploration import Clock
 from dqn_breakout.errors import UserError
 from dqn_breakout.learning.learner import Learner
@@ -135,7 +135,7 @@ def create_picture_agent(recording: Recording) -> DeepQAgent:
         "target_update_period_train_steps": 4,
     }
     spec = recording.data_spec
-    return create_agent(
+    return DeepQAgent(
         ts.time_step_spec(spec.observation),
         spec.action,
         Clock.at_rest(),
