@@ -17,9 +17,10 @@ flags.DEFINE_string(
 flags.DEFINE_string(
     "protocol",
     None,
-    "The rules. By default the usual ones of that kind of environment: nature for Atari, else greedy. "
-    "nature: epsilon 0.05, up to 30 no-ops, 5 minutes. machado: sticky actions 0.25, epsilon 0.01, 5 "
-    "minutes. greedy: epsilon 0. training: as the run was trained, with its final epsilon.",
+    "The rules; by default the usual ones of that kind of environment: nature for Atari, greedy "
+    "elsewhere. nature: epsilon 0.05, up to 30 no-ops, 5 minutes. machado: sticky actions 0.25, "
+    "epsilon 0.01, 5 minutes. greedy: epsilon 0. training: as the run was trained, with its final "
+    "epsilon.",
 )
 flags.DEFINE_integer("games", 30, "Full games to score; 0, with --video or --watch, for none.")
 flags.DEFINE_integer("seed", 0, "Same seed, same games.")

@@ -38,10 +38,8 @@ def main() -> int:
     # The same command always means the same run: started again, it goes on.
     name = "-".join(Path(file).stem for file in FLAGS.gin_file)
     if FLAGS.game is not None:
-        if any(
-            re.fullmatch(r"(.*[/.])?create_environment\.game", each.split("=")[0].strip())
-            for each in bindings
-        ):
+        of_game = re.compile(r"\s*([\w./]*[./])?create_environment\.game\s*=")
+        if any(map(of_game.match, bindings)):
             raise UserError(
                 "--game and a binding of create_environment.game are two answers to one question: "
                 "leave one of them out."

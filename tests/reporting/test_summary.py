@@ -29,7 +29,7 @@ def test_summary(write_run, capsys):
         "Environment steps  5,000 of 10,000 (50%)",
         "ALE frames         20,000",
         "Train steps        1,000",
-        "Replay buffer      5,000 transitions",
+        "Transitions stored 5,000",
         "Time               0:01:20",
         "Speed              62 steps/s",
         "Best return        5.00, at 5,000 steps",
