@@ -48,9 +48,8 @@ def main() -> int:
         name += f"-seed{FLAGS.seed}"
     # TensorFlow takes seconds to import: after the flags were looked at.
     from dqn_breakout import config, experiment, machine
-    from dqn_breakout.runs.files import expanded
 
-    run_dir = expanded(FLAGS.run_dir or f"runs/{name}")
+    run_dir = f"runs/{name}" if FLAGS.run_dir is None else FLAGS.run_dir
     config.parse(FLAGS.gin_file, bindings)
     machine.share_threads()
     with config.building():

@@ -177,9 +177,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     add = parser.add_argument
     add("--gin_file", action="append", help="as in train.py (default: breakout.gin)")
     add("--gin_bindings", action="append", default=[], help="as in train.py")
-    add("--run_dir", type=Path, default=Path("runs"), help="where the run would live")
+    add("--run_dir", type=expanded, default="runs", help="where the run would live")
     given = parser.parse_args(arguments)
-    question = (given.gin_file or ["breakout.gin"], given.gin_bindings, expanded(given.run_dir))
+    question = (given.gin_file or ["breakout.gin"], given.gin_bindings, given.run_dir)
     process = multiprocessing.get_context("spawn").Process(target=_tell, args=question)
     process.start()
     process.join()

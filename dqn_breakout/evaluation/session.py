@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from pathlib import Path
 
 from tqdm import tqdm
 
@@ -92,7 +91,7 @@ def _score(request: EvaluationRequest, network: SavedNetwork | None) -> None:
         result = {"checkpoint": network.checkpoint, **counts, **result}
     print(score_card.as_text(result))
     if request.output:
-        write_json(Path(request.output), result)
+        write_json(request.output, result)
         _say(f"Wrote {request.output}.")
 
 

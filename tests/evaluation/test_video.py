@@ -72,6 +72,24 @@ def test_mp4_at_the_games_own_pace(agent: FakeAgent, tmp_path: Path):
     assert [file.name for file in tmp_path.iterdir()] == ["game.mp4"]
 
 
+def test_a_path_is_taken_as_it_is_written(
+    agent: FakeAgent, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "link.gif").symlink_to("elsewhere/game.gif")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", f"{tmp_path}/elsewhere")
+    for path, written in {
+        "a:b.gif": "a:b.gif",  # To ffmpeg, what is before a colon is a protocol.
+        "-y %d.gif": "-y %d.gif",
+        "~/home.gif": "elsewhere/home.gif",
+        "link.gif": "elsewhere/game.gif",
+    }.items():
+        record_game(agent, path, rules(2), seed=0)
+        assert (tmp_path / written).is_file()
+    assert (tmp_path / "link.gif").is_symlink()
+
+
 def test_gif_for_a_page(agent: FakeAgent, tmp_path: Path):
     path, again = tmp_path / "game.gif", tmp_path / "again.gif"
     record_game(agent, path, rules(30), seed=0)
