@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-import ale_py
 import gymnasium
 import numpy as np
 from gymnasium.wrappers import AtariPreprocessing
@@ -14,13 +11,10 @@ from dqn_breakout.environments.atari_games import (
     FRAME_SPEC,
     NO_LIMIT_ALE_FRAMES,
     atari_spec,
-    rom_id,
+    opening_noops,
 )
 from dqn_breakout.environments.games import Games, GamesStep
 from dqn_breakout.errors import UserError
-
-# The emulator introduces itself on stderr, once for each game, unless it is told not to.
-ale_py.ALEInterface.setLoggerMode(ale_py.LoggerMode.Error)
 
 
 @configurable(name="python_games")
@@ -47,7 +41,7 @@ class PythonGames(Games):
         Raises:
             UserError: There is no such game, or no window can be opened.
         """
-        rom_id(game)
+        noop_max = opening_noops(game, noop_max)
         try:
             self._environments = [
                 AtariPreprocessing(
@@ -68,10 +62,8 @@ class PythonGames(Games):
             raise UserError(f"The game {game} did not start: {error}") from error
         self.batch_size = batch_size
         self.observation_spec = FRAME_SPEC
-        emulator: Any = self._environments[0].unwrapped
         self.spec = atari_spec(
             game,
-            tuple(emulator.get_action_meanings()),
             frame_skip=frame_skip,
             noop_max=noop_max,
             sticky_action_probability=sticky_action_probability,

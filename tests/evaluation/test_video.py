@@ -168,6 +168,14 @@ def test_games_without_fire_and_lives_can_be_recorded(tmp_path: Path):
     assert (last.env_steps, last.lives) == (5, 0)
 
 
+@pytest.mark.parametrize("kind", ["@vector_games", "@python_games"])
+def test_games_without_noop_can_be_recorded(tmp_path: Path, kind: str):
+    game = ["create_environment.game = 'Backgammon'", f"create_environment.games = {kind}"]
+    config.parse([], [*ENVIRONMENT.split("\n")[1:-1], *game])
+    path = tmp_path / "backgammon.gif"
+    assert record_game(FakeAgent([0.0, 1.0, 0.5]), path, rules(5), seed=0).env_steps == 5
+
+
 def test_a_game_in_a_window(agent: FakeAgent, monkeypatch: pytest.MonkeyPatch):
     # A window that nobody sees: SDL draws to nowhere.
     monkeypatch.setenv("SDL_VIDEODRIVER", "dummy")
