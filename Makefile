@@ -33,6 +33,9 @@ CHAOS_ARGS ?=
 UV_VERSION := 0.13.9
 LOCK_ARGS ?=
 
+# With Python's safe path, `python -m` does not find what lies in this folder.
+unexport PYTHONSAFEPATH
+
 .DEFAULT_GOAL := help
 
 .PHONY: help

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import sys
+from pathlib import Path
 from typing import Any
 
 from absl import flags
+
+# With Python's safe path, the folder of a script is not looked in.
+sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 from dqn_breakout import command_line
 

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import re
+import sys
 from pathlib import Path
 
 from absl import flags
+
+# With Python's safe path, the folder of a script is not looked in.
+sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 from dqn_breakout import command_line
 from dqn_breakout.errors import UserError
@@ -50,9 +54,8 @@ def main() -> int:
         name += f"-seed{FLAGS.seed}"
     # TensorFlow takes seconds to import: after the flags were looked at.
     from dqn_breakout import config, experiment, machine
-    from dqn_breakout.runs.files import expanded
 
-    run_dir = expanded(FLAGS.run_dir or f"runs/{name}")
+    run_dir = f"runs/{name}" if FLAGS.run_dir is None else FLAGS.run_dir
     config.parse(FLAGS.gin_file, bindings)
     machine.share_threads()
     with config.building():

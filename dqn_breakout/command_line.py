@@ -1,7 +1,9 @@
-"""What all commands share: how they take their flags, and what they say where something is wrong.
+"""What all commands share: how they take their flags, what they say where something is wrong.
 
 A command prints one sentence on stderr and gives exit code 2 where what it was given is wrong or a
-file cannot be read or written, and 130 where Ctrl-C ended it. Those with argparse are decorated:
+file cannot be read or written, 130 where Ctrl-C ended it, 141 where nobody reads what it prints any
+more, and 1 after what nobody foresaw: the sentence then names the file that holds the trace. Those
+with argparse are decorated:
 
     @command_line.told
     def main(arguments: Sequence[str] | None = None) -> int: ...
@@ -12,14 +14,23 @@ Those with absl's flags end with `command_line.run(main)`.
 from __future__ import annotations
 
 import functools
+import io
+import os
+import shlex
 import sys
+import tempfile
+import traceback
 from collections.abc import Callable
-from typing import ParamSpec
+from pathlib import Path
+from typing import ParamSpec, TextIO
 
 from dqn_breakout import errors
 from dqn_breakout.errors import UserError
 
-_INTERRUPTED = 130
+PROJECT: Path = Path(__file__).resolve().parents[1]
+"""The folder that holds `train.py` and the Makefile."""
+
+_UNFORESEEN, _INTERRUPTED, _UNREAD = 1, 130, 141
 _Arguments = ParamSpec("_Arguments")
 
 
@@ -32,18 +43,69 @@ def told(command: Callable[_Arguments, int | None]) -> Callable[_Arguments, int]
 
     @functools.wraps(command)
     def run_command(*arguments: _Arguments.args, **named: _Arguments.kwargs) -> int:
+        for stream in (sys.stdout, sys.stderr):
+            if isinstance(stream, io.TextIOWrapper):
+                # A path may have letters that a terminal lacks.
+                stream.reconfigure(errors="backslashreplace")
+        code = UserError.EXIT_CODE
         try:
-            return command(*arguments, **named) or 0
+            done = command(*arguments, **named) or 0
+            sys.stdout.flush()
+            return done
         except UserError as error:
             sentence = error.message
+        except BrokenPipeError:
+            silence(sys.stdout)
+            return _UNREAD
         except OSError as error:
             sentence = f"A file cannot be read or written: {errors.cause(error)}."
+            try:
+                sys.stdout.flush()
+            except OSError:
+                silence(sys.stdout)
         except KeyboardInterrupt:
             return _INTERRUPTED
+        except Exception as error:  # noqa: BLE001  (told, and kept)
+            sentence, code = _unforeseen(error), _UNFORESEEN
         print(sentence, file=sys.stderr)
-        return UserError.EXIT_CODE
+        return code
 
     return run_command
+
+
+def _unforeseen(error: Exception) -> str:
+    """Keeps an error's trace; says what it was, and where the trace is."""
+    trace = "".join(traceback.format_exception(error))
+    try:
+        with tempfile.NamedTemporaryFile(
+            "w", prefix="dqn_breakout-", suffix=".txt", delete=False, errors="backslashreplace"
+        ) as file:
+            file.write(trace)
+        kept = f"in {file.name}"
+    except OSError:
+        print(trace, file=sys.stderr)
+        kept = "above"
+    what = errors.said(error).rstrip(".")
+    return f"Nobody foresaw this: {what}. Its full trace is {kept}: please report it."
+
+
+def silence(stream: TextIO) -> None:
+    """What is printed there from now on, and what is left in its buffer, goes nowhere."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, stream.fileno())
+    os.close(nowhere)
+
+
+def python(*words: str) -> str:
+    """A command of this very Python, to be pasted into the shell that started this process."""
+    executable = near(Path(sys.executable))
+    return shlex.join([executable if os.sep in executable else sys.executable, *words])
+
+
+def near(path: Path) -> str:
+    """An absolute path as it is shortest where this process stands."""
+    here = Path.cwd()
+    return str(path.relative_to(here) if path.is_relative_to(here) else path)
 
 
 def run(command: Callable[[], int | None]) -> None:

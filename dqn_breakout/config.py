@@ -50,7 +50,7 @@ def resolve(name: str) -> Path:
         UserError: There is no such file.
     """
     own = GIN_DIRECTORY / name
-    for path in (Path(name), own, Path(f"{own}.gin"), Path(f"{name}.gin")):
+    for path in (Path(os.path.expanduser(name)), own, Path(f"{own}.gin"), Path(f"{name}.gin")):
         if os.path.isfile(path):  # Path.is_file raises where a name is too long.
             return path.resolve()
     near = errors.nearest(Path(name).stem, [Path(each).stem for each in available()])

@@ -11,6 +11,7 @@ import argparse
 import dataclasses
 import multiprocessing
 import platform
+import shlex
 import shutil
 import signal
 import subprocess
@@ -21,10 +22,12 @@ from pathlib import Path
 from typing import Any
 
 from dqn_breakout import command_line
+from dqn_breakout.command_line import PROJECT
 from dqn_breakout.errors import UserError
 from dqn_breakout.runs.files import expanded
 
-_INSTALL = "Run `make setup`, and use its Python: .venv/bin/python -m dqn_breakout.doctor"
+_MAKE = f"make -C {shlex.quote(str(PROJECT))}"
+_INSTALL = f"Run `{_MAKE} doctor`, which sets its own Python up first."
 # A checkpoint's replay rows are compressed: of an 84x84 frame LZ4 left 265 to 1,566 bytes on the
 # four games that were measured. Rounded up, with the rest of the row.
 _DISK_BYTES_PER_TRANSITION = 2_000
@@ -53,7 +56,7 @@ def examine(
     fits = (3, 11) <= sys.version_info < (3, 14)
     yield Finding(
         f"Python {platform.python_version()} at {sys.executable}",
-        "" if fits else "Run `make setup PYTHON=python3.11`, or with 3.12 or 3.13.",
+        "" if fits else f"Run `{_MAKE} setup PYTHON=python3.11`, or with 3.12 or 3.13.",
     )
     there = next(each for each in (run_dir, *run_dir.absolute().parents) if each.exists())
     yield check_run_directory(run_dir, there)
@@ -117,7 +120,8 @@ def check_run_directory(run_dir: Path, there: Path) -> Finding:
     except OSError as error:
         return Finding(
             f"Run directory {run_dir}: {there} cannot be written ({error.strerror})",
-            f"Mend its permissions (chmod u+w {there}), or choose another with --run_dir.",
+            f"Mend its permissions (chmod u+w {shlex.quote(str(there))}), or choose another with "
+            "--run_dir.",
         )
     return Finding(f"Run directory {run_dir} can be written")
 
@@ -129,7 +133,7 @@ def check_ffmpeg() -> Finding:
 
         return Finding(f"ffmpeg {imageio_ffmpeg.get_ffmpeg_version()}, for videos")
     except (ImportError, OSError, RuntimeError, subprocess.SubprocessError) as error:
-        mend = "Run `make setup`, or name one: export IMAGEIO_FFMPEG_EXE=/path/to/ffmpeg"
+        mend = f"Run `{_MAKE} setup`, or name one: export IMAGEIO_FFMPEG_EXE=/path/to/ffmpeg"
         return Finding(f"ffmpeg, for videos, does not run: {error}", mend)
 
 
@@ -139,7 +143,8 @@ def check_memory(transitions: int, row_bytes: int, other_bytes: int, free_bytes:
     fitting = (free_bytes - other_bytes) // row_bytes // 10_000 * 10_000
     mend = "Close other programs, or use a machine with more memory."
     if fitting > 0:
-        mend = f"Close other programs, or: create_replay_buffer.capacity_transitions = {fitting}"
+        binding = f"create_replay_buffer.capacity_transitions={fitting}"
+        mend = f"Close other programs, or train with --gin_bindings={binding}"
     return Finding(
         f"Memory: {_gb(needed)} needed with {transitions:,} transitions in replay, "
         f"{_gb(free_bytes)} free",
@@ -160,14 +165,19 @@ def _gb(count: int) -> str:
     return f"{count / 1e9:.1f} GB"
 
 
-def _tell(gin_files: Sequence[str], gin_bindings: Sequence[str], run_dir: Path) -> None:
-    """Prints the findings; ends the process with 1 if any of them is a failure."""
+@command_line.told
+def _tell(gin_files: Sequence[str], gin_bindings: Sequence[str], run_dir: Path) -> int:
+    """Prints the findings; returns 1 if any of them is a failure, else 0."""
     failures = 0
     for finding in examine(gin_files, gin_bindings, run_dir):
         failures += bool(finding.mend)
         print(finding, flush=True)
     print("All is well." if not failures else f"{failures} of these lines must be mended.")
-    sys.exit(1 if failures else 0)
+    return 1 if failures else 0
+
+
+def _process(*question: Any) -> None:
+    sys.exit(_tell(*question))
 
 
 @command_line.told
@@ -177,10 +187,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     add = parser.add_argument
     add("--gin_file", action="append", help="as in train.py (default: breakout.gin)")
     add("--gin_bindings", action="append", default=[], help="as in train.py")
-    add("--run_dir", type=Path, default=Path("runs"), help="where the run would live")
+    add("--run_dir", type=expanded, default="runs", help="where the run would live")
     given = parser.parse_args(arguments)
-    question = (given.gin_file or ["breakout.gin"], given.gin_bindings, expanded(given.run_dir))
-    process = multiprocessing.get_context("spawn").Process(target=_tell, args=question)
+    question = (given.gin_file or ["breakout.gin"], given.gin_bindings, given.run_dir)
+    process = multiprocessing.get_context("spawn").Process(target=_process, args=question)
     process.start()
     process.join()
     if process.exitcode is not None and process.exitcode < 0:

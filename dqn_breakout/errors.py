@@ -55,6 +55,13 @@ def first_line(error: Exception) -> str:
     return printable(lines[0]).rstrip(".") if lines else type(error).__name__
 
 
+def said(error: Exception) -> str:
+    """What an error says, as a sentence; of one that nobody made into one, what it is too."""
+    if isinstance(error, UserError):
+        return error.message
+    return f"{type(error).__name__}: {shortened(first_line(error))}."
+
+
 def cause(error: OSError) -> str:
     """What the system says of an error, and of which file."""
     if error.strerror is None:

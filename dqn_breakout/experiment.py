@@ -253,8 +253,7 @@ def _failures_told(run: RunDirectory, parts: Experiment) -> Iterator[None]:
         raise UserError(
             f"Training diverged at train step {divergence.train_step:,} "
             f"({parts.learning.env_steps:,} environment steps): {divergence.reason}. The batch "
-            f"{kept}; checkpoints written before are sound. Try a lower "
-            "create_optimizer.learning_rate in another --run_dir."
+            f"{kept}; checkpoints written before are sound. {divergence.mend}."
         ) from divergence
     except OSError as error:
         full = error.errno in (errno.ENOSPC, errno.EDQUOT)

@@ -16,7 +16,7 @@ from dqn_breakout import command_line
 from dqn_breakout.errors import UserError
 from dqn_breakout.runs import checkpoint_files
 from dqn_breakout.runs.directory import RunDirectory
-from dqn_breakout.runs.files import write_atomically
+from dqn_breakout.runs.files import expanded, write_atomically
 
 
 def export_network(run_dir: Path, folder: Path) -> Path:
@@ -57,8 +57,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         prog="python -m dqn_breakout.export_network",
         description="Write the newest network of a run into a small folder that eval.py can play.",
     )
-    parser.add_argument("run_dir", type=Path, metavar="RUN_DIR", help="the run to share")
-    parser.add_argument("folder", type=Path, metavar="FOLDER", help="where to write it")
+    parser.add_argument("run_dir", type=expanded, metavar="RUN_DIR", help="the run to share")
+    parser.add_argument("folder", type=expanded, metavar="FOLDER", help="where to write it")
     given = parser.parse_args(arguments)
     print(export_network(given.run_dir, given.folder))
 

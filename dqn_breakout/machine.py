@@ -2,46 +2,58 @@
 
 from __future__ import annotations
 
+import math
 import os
 import platform
 import subprocess
+from collections.abc import Iterator
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import psutil
 
-# Where a control group limits a process's memory, as containers do (version 2, version 1).
-_MEMORY_LIMITS = (
-    Path("/sys/fs/cgroup/memory.max"),
-    Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"),
-)
-_PACKAGES = (
-    "ale-py",
-    "gin-config",
-    "gymnasium",
-    "numpy",
-    "opencv-python-headless",
-    "tensorflow",
-    "tf-agents",
-    "tf-keras",
-)
+# Where control groups, by which containers limit processes, are shown.
+_GROUPS, _OWN_GROUPS = Path("/sys/fs/cgroup"), Path("/proc/self/cgroup")
+# Distributions and what they are imported as; another may bring the same, such as tensorflow-cpu.
+_PACKAGES = {
+    "ale-py": "ale_py",
+    "gin-config": "gin",
+    "gymnasium": "gymnasium",
+    "numpy": "numpy",
+    "opencv-python-headless": "cv2",
+    "tensorflow": "tensorflow",
+    "tf-agents": "tf_agents",
+    "tf-keras": "tf_keras",
+}
 
 
 def versions() -> dict[str, str]:
     """Versions of Python and of the packages that a result depends on."""
-    return {
-        "python": platform.python_version(),
-        **{package: metadata.version(package) for package in _PACKAGES},
-    }
+    return {"python": platform.python_version(), **{each: _version(each) for each in _PACKAGES}}
+
+
+def _version(package: str) -> str:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        others = metadata.packages_distributions().get(_PACKAGES[package], [])
+        return ", ".join(f"{metadata.version(each)} ({each})" for each in others) or "unknown"
 
 
 def git_revision() -> str | None:
-    """The checkout's revision, with `-dirty` where files differ; None outside a checkout."""
+    """The checkout's revision, with `-dirty` where files differ; None outside a checkout.
+
+    A repository that a copy of the project lies in, or that git's variables name, is another.
+    """
+    checkout = Path(__file__).resolve().parents[1]
+    named = ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE")
+    variables = {name: value for name, value in os.environ.items() if name not in named}
     try:
         answer = subprocess.run(
             ["git", "describe", "--always", "--dirty", "--abbrev=40"],
-            cwd=Path(__file__).parent,
+            cwd=checkout,
+            env={**variables, "GIT_CEILING_DIRECTORIES": str(checkout.parent)},
             capture_output=True,
             text=True,
             timeout=10,
@@ -77,10 +89,19 @@ def description() -> dict[str, Any]:
 
 
 def usable_cores() -> int:
-    """Cores that this process may run on, where the system tells; else all."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+    """Cores that this process may keep busy: those it may run on, or a container's share if less.
+
+    A share is rounded up to whole cores.
+    """
+    tells = hasattr(os, "sched_getaffinity")
+    cores = [len(os.sched_getaffinity(0)) if tells else os.cpu_count() or 1]
+    for group in _control_groups("cpu"):
+        times = ("cpu.max",), ("cpu.cfs_quota_us", "cpu.cfs_period_us")  # Version 2, version 1.
+        for names in times:
+            told = [word for name in names for word in _text(group / name).split()]
+            if len(told) == 2 and all(map(str.isdecimal, told)):  # "max" or "-1" is no limit.
+                cores.append(max(1, math.ceil(int(told[0]) / int(told[1]))))
+    return min(cores)
 
 
 def share_threads() -> None:
@@ -100,15 +121,39 @@ def share_threads() -> None:
 
 def memory_bytes() -> int:
     """Memory that this process may use at most: the machine's, or its container's limit if less."""
-    texts = [path.read_text().strip() for path in _MEMORY_LIMITS if path.is_file()]
-    limits = [int(text) for text in texts if text.isdigit()]
+    limits = [
+        int(word)
+        for group in _control_groups("memory")
+        for name in ("memory.max", "memory.limit_in_bytes")  # Version 2, version 1.
+        for word in _text(group / name).split()
+        if word.isdecimal()
+    ]
     return min([int(psutil.virtual_memory().total), *limits])
 
 
+def _control_groups(controller: str) -> Iterator[Path]:
+    """The groups that limit this process: its own and all around it, of both versions.
+
+    A container may be shown its own group in the place of the root: then inner ones are not there.
+    """
+    for line in _text(_OWN_GROUPS).splitlines():
+        _, controllers, path = line.split(":", 2)  # No controller is named in version 2.
+        if controllers == "" or controller in controllers.split(","):
+            root = _GROUPS / controller if controllers else _GROUPS
+            group = root / path.strip("/")
+            yield from (each for each in (group, *group.parents) if each.is_relative_to(root))
+
+
+def _text(path: Path) -> str:
+    """What stands in a file; nothing where it cannot be read."""
+    try:
+        return path.read_text(errors="replace")
+    except OSError:
+        return ""
+
+
 def _processor() -> str:
-    cpuinfo = Path("/proc/cpuinfo")
-    if cpuinfo.exists():
-        for line in cpuinfo.read_text().splitlines():
-            if line.startswith("model name"):
-                return line.split(":", 1)[1].strip()
+    for line in _text(Path("/proc/cpuinfo")).splitlines():
+        if line.startswith("model name"):
+            return line.split(":", 1)[1].strip()
     return platform.processor() or platform.machine()

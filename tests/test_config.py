@@ -92,13 +92,15 @@ def message_of(gin_files=(), gin_bindings=(), **options) -> str:
 # --- Files ----------------------------------------------------------------------------------------
 
 
-def test_gin_files_are_found_by_path_then_by_name(folder):
+def test_gin_files_are_found_by_path_then_by_name(folder, monkeypatch):
     assert config.available() == ["base.gin", "pong.gin"]
     assert config.resolve("base") == config.resolve("base.gin") == folder / "base.gin"
     own = Path("base.gin").absolute()
     own.write_text("")
     assert config.resolve("base.gin") == config.resolve(str(own.with_suffix(""))) == own
     assert config.resolve("base") == folder / "base.gin"
+    monkeypatch.setenv("HOME", str(own.parent))
+    assert config.resolve("~/base.gin") == own
 
 
 @pytest.mark.parametrize("name", ["", "zzz", ".", "/dev/null", "a\0b", "\ud800", "n" * 5000])

@@ -71,7 +71,7 @@ def test_a_bare_python_gets_lines_and_no_trace() -> None:
     result = run_doctor(python=("-S",))
     assert result.returncode == 1
     assert "do not load: No module named" in result.stdout
-    assert "make setup" in result.stdout
+    assert f"make -C {ROOT} doctor" in result.stdout
     assert result.stderr == ""
 
 
@@ -91,13 +91,14 @@ def test_a_run_directory_that_cannot_be_written_fails(tmp_path: Path) -> None:
 
 
 GB = 10**9
+FEWER = "--gin_bindings=create_replay_buffer.capacity_transitions"
 
 
 @pytest.mark.parametrize(
     ("free", "mend"),
     [
         (9 * GB, ""),
-        (3 * GB, "Close other programs, or: create_replay_buffer.capacity_transitions = 280000"),
+        (3 * GB, f"Close other programs, or train with {FEWER}=280000"),
         (GB, "Close other programs, or use a machine with more memory."),
     ],
 )

@@ -60,10 +60,39 @@ def test_the_revision_is_the_codes_wherever_one_stands(checkout, tmp_path, monke
     assert machine.git_revision() is None
 
 
-def test_outside_a_checkout_there_is_no_revision(tmp_path, monkeypatch):
-    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
-    monkeypatch.setattr(machine, "__file__", str(tmp_path / "module.py"))
+@pytest.mark.parametrize("named", ["", "GIT_DIR"])
+def test_another_repository_has_no_say(checkout, tmp_path, monkeypatch, named):
+    """One that a copy of the project lies in, or that a hook of git's names."""
+    if named:
+        monkeypatch.setenv(named, str(checkout / ".git"))
+        monkeypatch.setattr(machine, "__file__", str(tmp_path / "copy" / "package" / "module.py"))
+        (tmp_path / "copy").mkdir()
+    else:
+        shutil.copytree(checkout / "package", checkout / "copy" / "package")
+        monkeypatch.setattr(machine, "__file__", str(checkout / "copy" / "package" / "module.py"))
     assert machine.git_revision() is None
+
+
+@pytest.mark.parametrize(
+    ("installed", "told"),
+    [
+        ({"tensorflow": "2.21.0"}, "2.21.0"),
+        ({"tensorflow-cpu": "2.21.0"}, "2.21.0 (tensorflow-cpu)"),
+        ({}, "unknown"),
+    ],
+)
+def test_a_package_is_told_whatever_brings_it(monkeypatch, installed, told):
+    def version(package: str) -> str:
+        if package.startswith("tensorflow"):
+            if package not in installed:
+                raise importlib.metadata.PackageNotFoundError(package)
+            return str(installed[package])
+        return "1.0"
+
+    monkeypatch.setattr(importlib.metadata, "version", version)
+    brought = {"tensorflow": list(installed)} if installed else {}
+    monkeypatch.setattr(importlib.metadata, "packages_distributions", lambda: brought)
+    assert machine.versions()["tensorflow"] == told
 
 
 def test_the_machine_is_told_in_plain_values():
@@ -75,32 +104,85 @@ def test_the_machine_is_told_in_plain_values():
     assert json.loads(json.dumps(told)) == told
 
 
-def test_usable_cores_are_those_that_the_process_may_run_on(monkeypatch):
-    monkeypatch.setattr(os, "sched_getaffinity", lambda process: {1, 5, 7}, raising=False)
-    assert machine.description()["usable_cores"] == machine.usable_cores() == 3
+@pytest.fixture
+def limited(tmp_path, monkeypatch):
+    """Puts this process into a control group, and gives groups their limits."""
+
+    def limit(own: str, files: dict[str, str]) -> None:
+        (tmp_path / "own").write_text(own)
+        for name, text in files.items():
+            path = tmp_path / "groups" / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text)
+
+    monkeypatch.setattr(machine, "_OWN_GROUPS", tmp_path / "own")
+    monkeypatch.setattr(machine, "_GROUPS", tmp_path / "groups")
+    return limit
+
+
+NO_LIMIT = "9223372036854771712\n"  # What version 1 says.
+TWO = "0::/\n"
+NESTED = "0::/user.slice/job/step\n"
+ONE = "5:cpu,cpuacct:/docker/4711\n4:memory:/docker/4711\n0::/\n"
+
+
+@pytest.mark.parametrize(
+    ("own", "files", "limit_bytes"),
+    [
+        ("", {"memory.max": "1000\n"}, None),  # No control groups, as on macOS.
+        (TWO, {}, None),
+        (TWO, {"memory.max": "max\n"}, None),
+        (TWO, {"memory.max": "200000000\n"}, 200_000_000),
+        (NESTED, {"user.slice/job/memory.max": "3000\n", "user.slice/memory.max": "max"}, 3_000),
+        (NESTED, {"user.slice/job/step/memory.max": "3000", "memory.max": "2000"}, 2_000),
+        # A container that is shown its own group as the root.
+        (NESTED, {"memory.max": "2000"}, 2_000),
+        (ONE, {"memory/memory.limit_in_bytes": NO_LIMIT}, None),
+        (ONE, {"memory/docker/4711/memory.limit_in_bytes": "4000\n"}, 4_000),
+        (ONE, {"memory/memory.limit_in_bytes": "4000\n"}, 4_000),
+        (ONE, {"cpu/docker/4711/memory.limit_in_bytes": "4000\n"}, None),
+    ],
+)
+def test_memory_is_the_machines_or_the_containers_if_less(limited, own, files, limit_bytes):
+    limited(own, files)
+    expected = limit_bytes or psutil.virtual_memory().total
+    assert machine.description()["memory_bytes"] == machine.memory_bytes() == expected
+
+
+@pytest.mark.parametrize(
+    ("own", "files", "cores"),
+    [
+        ("", {"cpu.max": "100000 100000\n"}, 8),
+        (TWO, {"cpu.max": "max 100000\n"}, 8),
+        (TWO, {"cpu.max": "100000 100000\n"}, 1),
+        (TWO, {"cpu.max": "150000 100000\n"}, 2),
+        (TWO, {"cpu.max": "1000 100000\n"}, 1),
+        (TWO, {"cpu.max": "6400000 100000\n"}, 8),
+        (NESTED, {"user.slice/job/cpu.max": "300000 100000", "cpu.max": "max 100000"}, 3),
+        (NESTED, {"user.slice/job/cpu.max": "max 100000", "cpu.max": "200000 100000"}, 2),
+        (ONE, {"cpu/cpu.cfs_quota_us": "-1\n", "cpu/cpu.cfs_period_us": "100000\n"}, 8),
+        (ONE, {"cpu/cpu.cfs_quota_us": "250000\n", "cpu/cpu.cfs_period_us": "100000\n"}, 3),
+        (ONE, {"cpu/cpu.cfs_quota_us": "250000\n"}, 8),
+    ],
+)
+def test_usable_cores_are_those_to_run_on_or_the_containers_share(
+    limited, monkeypatch, own, files, cores
+):
+    limited(own, files)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda process: set(range(8)), raising=False)
+    assert machine.description()["usable_cores"] == machine.usable_cores() == cores
     monkeypatch.delattr(os, "sched_getaffinity")
-    assert machine.usable_cores() == os.cpu_count()
-
-
-def test_memory_is_the_machines_or_the_containers_if_less(tmp_path, monkeypatch):
-    limit = tmp_path / "memory.max"
-    monkeypatch.setattr(machine, "_MEMORY_LIMITS", (tmp_path / "none", limit))
-    total = psutil.virtual_memory().total
-    assert machine.memory_bytes() == total
-    for text, expected in (
-        ("max\n", total),
-        ("9223372036854771712\n", total),  # What version 1 says where there is no limit.
-        ("200000000\n", 200_000_000),
-    ):
-        limit.write_text(text)
-        assert machine.memory_bytes() == expected
-    assert machine.description()["memory_bytes"] == 200_000_000
+    monkeypatch.setattr(os, "cpu_count", lambda: 8)
+    assert machine.usable_cores() == cores
 
 
 def test_a_processor_that_linux_does_not_name_is_named_by_python(monkeypatch):
-    monkeypatch.setattr(Path, "read_text", lambda self: "BogoMIPS : 108.00\n")
     monkeypatch.setattr(platform, "processor", lambda: "")
-    assert machine.description()["processor"] == platform.machine()
+    for text in ("BogoMIPS : 108.00\n", ""):
+        monkeypatch.setattr(
+            machine, "_text", lambda path, text=text: text if "cpu" in path.name else ""
+        )
+        assert machine.description()["processor"] == platform.machine()
 
 
 def test_it_does_not_import_tensorflow():

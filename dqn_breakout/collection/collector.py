@@ -67,8 +67,14 @@ class Collector:
             overlapped: See the class.
 
         Raises:
-            UserError: A turn is too long.
+            UserError: A turn is too long, or the random fill too short.
         """
+        require(
+            random_fill_env_steps >= environment.batch_size,
+            "create_collector.random_fill_env_steps",
+            f"is {random_fill_env_steps:,}, and a step of all games takes "
+            f"{environment.batch_size:,} environment steps: give as many or more.",
+        )
         require(
             env_steps_per_iteration <= _MOST_ENV_STEPS_PER_ITERATION,
             "create_collector.env_steps_per_iteration",

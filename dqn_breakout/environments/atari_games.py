@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import difflib
+import functools
 import re
 from typing import Any
 
 import ale_py
 import gymnasium
 import numpy as np
+from ale_py import roms
 from tf_agents.specs import array_spec
 
 from dqn_breakout import errors
@@ -17,6 +19,8 @@ from dqn_breakout.environments.spec import EnvironmentSpec
 from dqn_breakout.errors import UserError
 
 gymnasium.register_envs(ale_py)
+# The emulator introduces itself on stderr, once for each game, unless it is told not to.
+ale_py.ALEInterface.setLoggerMode(ale_py.LoggerMode.Error)
 
 # A preprocessed frame: gray, 84x84 (Mnih et al. 2015, Methods, "Preprocessing").
 FRAME_SPEC = array_spec.BoundedArraySpec((84, 84), np.uint8, 0, 255, name="observation")
@@ -61,18 +65,34 @@ def rom_id(game: str) -> str:
     raise UserError(f"There is no Atari game {errors.shown(game)}: {hint} {rule}")
 
 
-def atari_spec(game: str, action_names: tuple[str, ...], **rules: Any) -> EnvironmentSpec:
+def opening_noops(game: str, noop_max: int) -> int:
+    """At most so many no-ops open a game: `noop_max`, but 0 where there is no such action.
+
+    Backgammon is one of those games: gymnasium refuses to open it so, and ale-py's vector
+    environment presses what no player of it can.
+    """
+    return noop_max if "NOOP" in _action_names(rom_id(game)) else 0
+
+
+def atari_spec(game: str, **rules: Any) -> EnvironmentSpec:
     """What others ask of an Atari game that is played by these rules."""
     frame_skip = rules["frame_skip"]
     return EnvironmentSpec(
         name=game,
-        action_names=action_names,
+        action_names=_action_names(rom_id(game)),
         frame_skip=frame_skip,
         steps_per_second=_ALE_FRAMES_PER_SECOND / frame_skip,
         random_and_human=reference_scores.random_and_human(game),
         protocols=("nature", "machado", "training"),
         rules={**rules, "max_ale_frames": rules["max_episode_steps"] * frame_skip},
     )
+
+
+@functools.cache
+def _action_names(rom: str) -> tuple[str, ...]:
+    emulator: Any = ale_py.ALEInterface()
+    emulator.loadROM(roms.get_rom_path(rom))
+    return tuple(action.name for action in emulator.getMinimalActionSet())
 
 
 def _rom_ids() -> dict[str, str]:

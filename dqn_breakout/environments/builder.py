@@ -61,8 +61,9 @@ def create_environment(
         id: gymnasium's id of another environment, such as `CartPole-v1`.
         frame_skip: ALE frames per environment step, each with the same action. Skipping happens
             here alone: the emulator itself runs with frameskip 1.
-        noop_max: At most so many no-op ALE frames open a game, 0 for none. gymnasium draws from 1
-            to this number, ale-py's vector environment from 0.
+        noop_max: At most so many no-op ALE frames open a game, 0 for none, and none in a game that
+            has no such action. gymnasium draws from 1 to this number, ale-py's vector environment
+            from 0.
         sticky_action_probability: Chance that an ALE frame repeats the action before.
         terminal_on_life_loss: Whether a lost life ends bootstrapping (discount 0).
         fire_on_reset: Whether FIRE is pressed after a start and after such a lost life.

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-import ale_py
 import gymnasium
 from gymnasium.wrappers import AtariPreprocessing
 
@@ -14,13 +11,10 @@ from dqn_breakout.environments.atari_games import (
     NO_LIMIT_ALE_FRAMES,
     RESEED_PERIOD_ENV_STEPS,
     atari_spec,
-    rom_id,
+    opening_noops,
 )
 from dqn_breakout.environments.gymnasium_games import GymnasiumGames
 from dqn_breakout.errors import UserError
-
-# The emulator introduces itself on stderr, once for each game, unless it is told not to.
-ale_py.ALEInterface.setLoggerMode(ale_py.LoggerMode.Error)
 
 
 @configurable(name="python_games")
@@ -49,7 +43,7 @@ class PythonGames(GymnasiumGames):
         Raises:
             UserError: There is no such game, or no window can be opened.
         """
-        rom_id(game)
+        noop_max = opening_noops(game, noop_max)
         try:
             environments = [
                 AtariPreprocessing(
@@ -68,10 +62,8 @@ class PythonGames(GymnasiumGames):
             ]
         except (gymnasium.error.Error, RuntimeError) as error:
             raise UserError(f"The game {game} did not start: {error}") from error
-        emulator: Any = environments[0].unwrapped
         spec = atari_spec(
             game,
-            tuple(emulator.get_action_meanings()),
             frame_skip=frame_skip,
             noop_max=noop_max,
             sticky_action_probability=sticky_action_probability,

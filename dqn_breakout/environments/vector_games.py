@@ -14,6 +14,7 @@ from dqn_breakout.environments.atari_games import (
     NO_LIMIT_ALE_FRAMES,
     RESEED_PERIOD_ENV_STEPS,
     atari_spec,
+    opening_noops,
     rom_id,
 )
 from dqn_breakout.environments.games import Games, GamesStep
@@ -70,6 +71,7 @@ class VectorGames(Games):
         Raises:
             UserError: There is no such game.
         """
+        noop_max = opening_noops(game, noop_max)
         # Clipping, life loss and FIRE are the rules' business (GamesEnvironment), and so is the
         # stack: the emulator gives single frames, unclipped rewards and lives, nothing else.
         self._games = AtariVectorEnv(
@@ -90,7 +92,6 @@ class VectorGames(Games):
         self.observation_spec = FRAME_SPEC
         self.spec = atari_spec(
             game,
-            tuple(action.name for action in self._games.ale.get_action_set()),
             frame_skip=frame_skip,
             noop_max=noop_max,
             sticky_action_probability=sticky_action_probability,

@@ -137,6 +137,8 @@ def evaluate_agent(
     check("The number of evaluation games", games, PositiveInt)
     check("The number of evaluation environments", num_environments, PositiveInt)
     side_by_side = min(num_environments, games)
+    # Before the games: what fails now loses no scores.
+    origin = {"git_revision": machine.git_revision(), "versions": machine.versions()}
     epsilon = epsilon_of(agent, protocol)
     environment = create_environment(
         seed, "evaluation", num_environments=side_by_side, **protocol.rules
@@ -156,8 +158,7 @@ def evaluate_agent(
         "seed": seed,
         "num_environments": side_by_side,
         **_described(environment.pyenv.spec, protocol, epsilon, played),
-        "git_revision": machine.git_revision(),
-        "versions": machine.versions(),
+        **origin,
     }
     if agent is not None:
         result["weights_sha256"] = weights_sha256(agent.network_variables().values())

@@ -14,7 +14,7 @@ from dqn_breakout.errors import UserError
 from dqn_breakout.evaluation import protocols
 from dqn_breakout.runs import checkpoint_files
 from dqn_breakout.runs.directory import RunDirectory
-from dqn_breakout.runs.files import expanded
+from dqn_breakout.runs.files import can_be_written, expanded
 
 VIDEO_ENDINGS = (".mp4", ".gif")
 
@@ -23,7 +23,7 @@ VIDEO_ENDINGS = (".mp4", ".gif")
 class EvaluationRequest:
     """What `eval.py` was asked for; its flags say what each means."""
 
-    checkpoint_dir: str | None
+    checkpoint_dir: Path | None
     random: bool
     gin_file: Sequence[str]
     gin_bindings: Sequence[str]
@@ -31,9 +31,14 @@ class EvaluationRequest:
     games: int
     seed: int
     num_environments: int
-    output: str | None
-    video: str | None
+    output: Path | None
+    video: Path | None
     watch: bool
+
+    def __post_init__(self) -> None:
+        for name in ("checkpoint_dir", "output", "video"):
+            if (given := getattr(self, name)) is not None:
+                object.__setattr__(self, name, expanded(given))
 
     @classmethod
     def names(cls) -> list[str]:
@@ -73,12 +78,14 @@ class EvaluationRequest:
         for name in self.gin_file:
             config.resolve(name)
         for flag, target in (("--output", self.output), ("--video", self.video)):
-            if target and not _can_be_written(Path(target)):
+            # A video is not written in one go: into no device, and no pipe.
+            a_stream = target and target.exists() and not target.is_file()
+            if target and (not can_be_written(target) or (flag == "--video" and a_stream)):
                 raise UserError(
                     f"{flag}={target} cannot be written: give a file in a directory that is there "
                     "and may be written to."
                 )
-        if self.video and Path(self.video).suffix.lower() not in VIDEO_ENDINGS:
+        if self.video and self.video.suffix.lower() not in VIDEO_ENDINGS:
             raise UserError(f"--video={self.video} must end in {' or '.join(VIDEO_ENDINGS)}.")
         if self.watch and not _has_display():
             raise UserError(
@@ -96,10 +103,6 @@ def checkpoints_of(checkpoint_dir: str | os.PathLike[str]) -> Path:
     run = RunDirectory.of_checkpoints(checkpoint_dir)
     given = expanded(checkpoint_dir)
     return run.checkpoints if given.resolve() == run.path.resolve() else given
-
-
-def _can_be_written(path: Path) -> bool:
-    return not path.is_dir() and path.parent.is_dir() and os.access(path.parent, os.W_OK)
 
 
 def _has_display() -> bool:

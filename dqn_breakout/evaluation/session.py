@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from pathlib import Path
 
 from tqdm import tqdm
 
@@ -21,7 +20,7 @@ from dqn_breakout.runs.files import write_json
 
 
 def play(request: EvaluationRequest) -> None:
-    """Shows and scores what was asked for.
+    """Scores and shows what was asked for; scores are told before anything is shown.
 
     All modules that define configurables must have been imported.
 
@@ -37,7 +36,6 @@ def play(request: EvaluationRequest) -> None:
         network = load_network(request.checkpoint_dir)
         for sentence in network.damage:
             _say(f"Damaged checkpoint left out: {sentence}.")
-        _show(request, network)
     elif request.checkpoint_dir:
         saved = RunDirectory.of_checkpoints(request.checkpoint_dir).config_gin
         config.parse([str(saved)], includes=False)
@@ -45,6 +43,8 @@ def play(request: EvaluationRequest) -> None:
         config.parse(request.gin_file or ["breakout.gin"], request.gin_bindings)
     if request.games:
         _score(request, network)
+    if network is not None:
+        _show(request, network)
 
 
 def _protocol(request: EvaluationRequest, network: SavedNetwork | None) -> EvaluationProtocol:
@@ -90,9 +90,12 @@ def _score(request: EvaluationRequest, network: SavedNetwork | None) -> None:
     if network is not None:
         counts = {"env_steps": network.env_steps, "train_steps": network.train_steps}
         result = {"checkpoint": network.checkpoint, **counts, **result}
-    print(score_card.as_text(result))
+    try:
+        print(score_card.as_text(result), flush=True)
+    finally:  # Where nobody reads it, scores are written all the same.
+        if request.output:
+            write_json(request.output, result)
     if request.output:
-        write_json(Path(request.output), result)
         _say(f"Wrote {request.output}.")
 
 

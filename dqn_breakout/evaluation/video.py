@@ -17,6 +17,7 @@ from dqn_breakout.evaluation.evaluate import Agent, EachStep
 from dqn_breakout.evaluation.game_picture import GamePicture
 from dqn_breakout.evaluation.protocols import EvaluationProtocol
 from dqn_breakout.evaluation.shown_game import ShownStep, shown_environment, shown_game
+from dqn_breakout.runs.files import expanded
 
 _LAST_PICTURE_SECONDS = 2.0
 # Codec, colours and ffmpeg's options. mp4: what every player and browser shows, the index in front,
@@ -58,7 +59,8 @@ def record_game(
     Raises:
         UserError: The video cannot be written, or the game does not start.
     """
-    target = Path(path)
+    # Absolute, or ffmpeg takes a:b.mp4 for a protocol; what a link leads to, not the link.
+    target = Path(os.path.realpath(expanded(path)))
     ending = target.suffix.lower()
     temporary = target.with_name(f".{target.stem}.{os.getpid()}.tmp{ending}")
     if max_seconds is None:

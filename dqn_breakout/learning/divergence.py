@@ -28,11 +28,23 @@ class Divergence(Exception):
     @property
     def reason(self) -> str:
         """What was out of bounds."""
-        q_values, targets = self.batch["q_values"], self.batch["targets"]
-        if not (np.isfinite(q_values).all() and np.isfinite(targets).all()):
+        if not self._finite:
             return "action values or targets are no finite numbers"
-        largest = float(np.abs(q_values).max())
+        largest = float(np.abs(self.batch["q_values"]).max())
         return f"action values reach {largest:,.4g}, beyond create_agent.q_value_limit"
+
+    @property
+    def mend(self) -> str:
+        """What may help."""
+        lower = "a lower create_optimizer.learning_rate in another --run_dir"
+        if not self._finite:
+            return f"Try {lower}"
+        return f"Give a higher create_agent.q_value_limit if such values are right, or else {lower}"
+
+    @property
+    def _finite(self) -> bool:
+        values = self.batch["q_values"], self.batch["targets"]
+        return all(np.isfinite(each).all() for each in values)
 
     def write(self, path: Path) -> None:
         """Writes the batch as a .npz file.

@@ -17,14 +17,14 @@ from dqn_breakout import command_line
 from dqn_breakout.errors import UserError
 from dqn_breakout.reporting import comparison, figures, published_curves
 from dqn_breakout.reporting.run_records import read_run
-from dqn_breakout.runs.files import write_atomically
+from dqn_breakout.runs.files import expanded, write_atomically
 
 
 @command_line.told
 def main(arguments: Sequence[str] | None = None) -> None:
     """Runs the command with these words, or those of this process."""
     options = _parser().parse_args(arguments)
-    output = options.output or Path("panels.png" if options.panels else "curve.png")
+    output = options.output or expanded("panels.png" if options.panels else "curve.png")
     for path, suffixes in ((output, figures.SUFFIXES), (options.data, comparison.SUFFIXES)):
         if path and path.suffix not in suffixes:
             raise UserError(f"{path} must end in {' or '.join(suffixes)}: that says the format.")
@@ -97,15 +97,15 @@ def _parser() -> argparse.ArgumentParser:
     add = parser.add_argument
     columns = ",".join(published_curves.COLUMNS)
     many: Any = {"action": "append", "default": []}
-    add("run_dirs", metavar="RUN_DIR", nargs="+", type=Path, help="a run directory")
+    add("run_dirs", metavar="RUN_DIR", nargs="+", type=expanded, help="a run directory")
     add("--label", **many, help="what to call a run: once for each in order, or once for all")
-    add("--output", type=Path, metavar="FILE", help="the figure, .png, .svg or .pdf")
-    add("--data", type=Path, metavar="FILE", help="also the curves as numbers, .csv or .json")
+    add("--output", type=expanded, metavar="FILE", help="the figure, .png, .svg or .pdf")
+    add("--data", type=expanded, metavar="FILE", help="also the curves as numbers, .csv or .json")
     add("--panels", action="store_true", help="loss, mean Q, epsilon and speed of runs instead")
     add("--title", help="what stands above the figure (default: the game)")
     add("--max_env_steps", type=int, metavar="N", help="where the axis ends (default: the runs)")
     add("--random_score", type=float, metavar="SCORE", help="mean return of a random player")
-    add("--published", **many, type=Path, metavar="FILE.csv", help=f"has columns {columns}")
+    add("--published", **many, type=expanded, metavar="FILE.csv", help=f"has columns {columns}")
     add("--published_curve", **many, metavar="NAME", help="such as DQN/nature_cnn (default: all)")
     add("--published_label", **many, metavar="LABEL", help="what to call it, with its protocol")
     return parser

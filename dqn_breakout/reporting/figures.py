@@ -8,10 +8,14 @@ from __future__ import annotations
 
 import io
 import itertools
+import os
 import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+
+# matplotlib refuses a backend that is not installed, such as the one a notebook hands to commands.
+os.environ["MPLBACKEND"] = "agg"
 
 import matplotlib.style
 import pandas as pd

@@ -18,6 +18,7 @@ from rich.table import Table
 from dqn_breakout import command_line
 from dqn_breakout.errors import printable
 from dqn_breakout.reporting.run_records import RunRecord, read_run, thinned
+from dqn_breakout.runs.files import expanded
 
 _MOST_ROWS = 12
 _IN_NO_TABLE = ["train_steps", "replay_transitions", "wall_seconds", "checkpoint_seconds"]
@@ -28,7 +29,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Runs the command with these words, or those of this process."""
     command = "python -m dqn_breakout.reporting.summary"
     parser = argparse.ArgumentParser(command, description="Tell how a training run stands.")
-    parser.add_argument("run_dir", metavar="RUN_DIR", type=Path, help="a run directory")
+    parser.add_argument("run_dir", metavar="RUN_DIR", type=expanded, help="a run directory")
     print(summarise(parser.parse_args(arguments).run_dir), end="")
 
 

@@ -154,6 +154,11 @@ class RunCheckpointer:
                 f"{counters[_SEED]}. Restore the file, or choose another --run_dir."
             )
         here = {f"{name}.npz" for name in self.parts}
+        if checkpoint.files.keys() == {f"{_NETWORK}.npz"} != here:
+            raise UserError(
+                f"The checkpoint {path} is an exported network: it can be played, by eval.py, but "
+                "not trained any further. Choose another --run_dir."
+            )
         if different := checkpoint.files.keys() ^ here:
             raise _another(path, f"only one of both has {min(different)}.")
         if self.rows is not None:

@@ -161,14 +161,19 @@ def remove_checkpoint(path: Path) -> None:
     shutil.rmtree(going, ignore_errors=True)
     if path.exists():
         path.rename(going)
-        shutil.rmtree(going)
+        _remove(going)
+
+
+def _remove(path: Path) -> None:
+    """Removes a file, a folder with what is in it, or a link alone."""
+    shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
 
 
 def sweep(folder: Path) -> None:
     """Removes what dead processes left half-written in a folder, which no other may be writing."""
     for path in inside(folder):
         if _HALF_WRITTEN.fullmatch(path.name):
-            shutil.rmtree(path) if path.is_dir() else path.unlink()
+            _remove(path)
 
 
 def inside(folder: Path) -> list[Path]:

@@ -28,8 +28,8 @@ class RunDirectory:
     """The paths inside one run's directory, and the small JSON files there."""
 
     def __init__(self, path: str | os.PathLike[str]):
-        """Names the directory; nothing is made or read."""
-        self.path = Path(path)
+        """Names the directory, see `files.expanded`; nothing is made or read."""
+        self.path = expanded(path)
         self.lock = self.path / ".lock"
         self.run_json = self.path / "run.json"
         self.config_gin = self.path / "config.gin"
@@ -83,13 +83,14 @@ class RunDirectory:
         given = expanded(path)
         if not given.is_dir():
             raise UserError(f"There is no directory {given}. Give a run directory.")
-        absolute = given.resolve()
-        for candidate in (given, absolute.parent, absolute.parent.parent):
-            run = RunDirectory(candidate)
-            if run.config_gin.is_file() and (
-                candidate == given or absolute.is_relative_to(run.checkpoints)
-            ):
-                return run
+        # Both as it is written and where its links lead.
+        for place in (given, given.resolve()):
+            for folder in (place, *place.parents[:2]):
+                run = RunDirectory(folder)
+                if run.config_gin.is_file() and (
+                    folder == place or place.is_relative_to(run.checkpoints)
+                ):
+                    return run
         raise UserError(
             f"{given} holds no run: it has no config.gin. Give a run directory or its "
             "checkpoints folder."

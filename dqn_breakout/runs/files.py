@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,26 +16,53 @@ from dqn_breakout.errors import UserError
 
 
 def write_atomically(path: Path, content: bytes) -> None:
-    """Writes a file.
+    """Writes a file, or the one that a link leads to; what is no plain file is written to.
 
     Raises:
         OSError: The disk is full, or the folder is gone; the file is as it was. `path` is the
             error's `filename`.
     """
-    temporary = half_written(path)
     with naming(path):
+        if _is_stream(path):
+            with open(path, "ab") as stream:
+                stream.write(content)
+            return
+        target = Path(os.path.realpath(path))
+        temporary = half_written(target)
         try:
             with open(temporary, "wb") as file:
                 file.write(content)
                 file.flush()
                 os.fsync(file.fileno())
-            os.replace(temporary, path)
+            os.replace(temporary, target)
         except BaseException:
             # What failed first is what is to be told.
             with contextlib.suppress(OSError):
                 temporary.unlink()
             raise
-        sync_folder(path.parent)
+        sync_folder(target.parent)
+
+
+def can_be_written(path: Path) -> bool:
+    """Whether `write_atomically` may write there."""
+    if _is_stream(path):
+        return os.access(path, os.W_OK)
+    target = Path(os.path.realpath(path))
+    return not target.is_dir() and target.parent.is_dir() and os.access(target.parent, os.W_OK)
+
+
+def _is_stream(path: Path) -> bool:
+    """Whether a device or a pipe is there, or a file that is this process's own output.
+
+    No other file may take its place: /dev/null would be one, and what was printed would be lost.
+    """
+    if not path.exists() or path.is_dir():
+        return False
+    for descriptor in (1, 2):
+        with contextlib.suppress(OSError):  # It is closed.
+            if os.path.samestat(path.stat(), os.fstat(descriptor)):
+                return True
+    return not path.is_file()
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -62,6 +91,10 @@ def sync_folder(folder: Path) -> None:
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)
+    except OSError as error:
+        # Some file systems have no such thing: WSL's, mounts of a network.
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):
+            raise
     finally:
         os.close(descriptor)
 
@@ -77,15 +110,24 @@ def naming(path: Path) -> Iterator[None]:
 
 
 def expanded(path: str | os.PathLike[str]) -> Path:
-    """The path that a user gave, with the home directory in place of a `~` at its start.
+    """The absolute path that a user gave, with the home directory in place of a `~` at its start.
 
     Raises:
-        UserError: There is no such home directory.
+        UserError: It is empty, a URL, or there is no such home directory.
     """
-    try:
-        return Path(path).expanduser()
-    except (RuntimeError, ValueError) as error:  # ValueError: a zero byte in the name.
+    text = os.fspath(path)
+    if not text:
+        raise UserError("A path is empty: give one, or leave out what it was given for.")
+    if re.match(r"\w[\w+.-]+:/", text):
         raise UserError(
-            f"The home directory that {errors.shown(os.fspath(path))} begins with is not known. "
+            f"{errors.shown(text)} is an address, and files are read and written on this machine "
+            "alone. Give a path, such as that of a folder where it is mounted."
+        )
+    with contextlib.suppress(ValueError):  # A zero byte in the name.
+        text = os.path.expanduser(text)
+    if text.startswith("~"):
+        raise UserError(
+            f"The home directory that {errors.shown(text)} begins with is not known. "
             "Write the path out, or put ./ before it if ~ is part of a name."
-        ) from error
+        )
+    return Path(text).absolute()

@@ -26,8 +26,8 @@ from dqn_breakout.runs.files import write_atomically, write_json
 DEFAULT_SEED = 1
 
 # Bindings that may change when a run goes on: `train`'s decide how long it is and how closely
-# watched, and where frames lie changes no sample.
-_MAY_CHANGE = ("train.", "create_replay_buffer.frame_table")
+# watched, where frames lie changes no sample, and a limit only decides when training has failed.
+_MAY_CHANGE = ("train.", "create_replay_buffer.frame_table", "create_agent.q_value_limit")
 
 # What a start's record says of how sums are rounded, besides versions. Memory does not, nor do
 # cores that this process may not use.
@@ -97,6 +97,8 @@ def locked(run: RunDirectory) -> Iterator[Lock]:
 def settle_seed(run: RunDirectory, seed: int | None) -> int:
     """The seed to use: the given one, or that of the run that is there, or 1.
 
+    A run that has no checkpoint has nothing to go on from: its seed and its config may change.
+
     Raises:
         UserError: The run there is of another version or has another seed, or its record is gone.
     """
@@ -104,7 +106,9 @@ def settle_seed(run: RunDirectory, seed: int | None) -> int:
     there, _ = _recorded(run)
     if there is None:
         _refuse_checkpoints_without(run, run.run_json)
-        return DEFAULT_SEED if seed is None else seed
+        there = DEFAULT_SEED
+    if seed is not None and not checkpoint_files.checkpoints(run.checkpoints):
+        return seed
     if seed not in (None, there):
         raise UserError(
             f"The run in {run.path} has seed {there}, not {seed}. Leave --seed out to continue it, "
@@ -133,6 +137,7 @@ def check_config(run: RunDirectory) -> str:
     text = config.operative_config()
     if not run.config_gin.exists():
         _refuse_checkpoints_without(run, run.config_gin)
+    if not checkpoint_files.checkpoints(run.checkpoints):
         return text
     try:
         found = config.differences(run.config_gin.read_text(encoding="utf-8"), text)

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import datetime
-import os
-import shlex
 import sys
 from collections.abc import Iterator, Mapping
 from typing import TextIO
@@ -14,6 +12,7 @@ import tensorflow as tf
 from tqdm import tqdm
 
 from dqn_breakout import machine
+from dqn_breakout.command_line import PROJECT, near, python, silence
 from dqn_breakout.environments.spec import EnvironmentSpec
 from dqn_breakout.learning.learning import Turn
 from dqn_breakout.runs.directory import RunDirectory
@@ -29,10 +28,7 @@ def _whoever_reads() -> Iterator[None]:
     try:
         yield
     except OSError:
-        # What is printed from now on, and what is left in the buffer, goes nowhere.
-        nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, sys.stderr.fileno())
-        os.close(nowhere)
+        silence(sys.stderr)
 
 
 def plan(
@@ -51,12 +47,12 @@ def plan(
     frames = emulated if environment.frame_skip > 1 else ""
     done = f", of which {env_steps:,} are done" if env_steps else ""
     lines = {
-        "run directory": str(run.path),
+        "run directory": near(run.path),
         "device": f"{gpus} GPU(s)" if gpus else f"CPU, {machine.usable_cores()} cores",
         **learning,
         "budget": f"{total_env_steps:,} environment steps{frames}{done}",
         **_finish(total_env_steps - env_steps, guessed_env_steps_per_second),
-        "watch": f"tensorboard --logdir {shlex.quote(str(run.path))}",
+        "watch": python("-m", "tensorboard.main", "--logdir", near(run.path)),
         "stop": "Ctrl-C saves and stops; the same command goes on",
     }
     title = f"{environment.name}, seed {seed}, {num_environments} game(s) side by side"
@@ -87,10 +83,8 @@ def end(run: RunDirectory, env_steps: int, stopped_by: str | None) -> str:
             f"Stopped by {stopped_by} at {env_steps:,} environment steps; everything is saved. "
             "The same command goes on from here."
         )
-    return (
-        f"Done: {env_steps:,} environment steps. Watch it play:\n"
-        f"  python eval.py --checkpoint_dir={shlex.quote(str(run.path))} --video=game.mp4"
-    )
+    play = near(PROJECT / "eval.py"), f"--checkpoint_dir={near(run.path)}", "--video=game.mp4"
+    return f"Done: {env_steps:,} environment steps. Watch it play:\n  {python(*play)}"
 
 
 class ConsoleHook(Hook):

@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from dqn_breakout.errors import UserError
+from dqn_breakout import errors
 from dqn_breakout.runs import metrics
 from dqn_breakout.runs.directory import RunDirectory
 from dqn_breakout.runs.files import naming, write_atomically, write_json
@@ -132,11 +132,13 @@ class EvaluationHook(Hook):
         self._events.write(env_steps, {tag: float(value) for tag, value in means.items()})
         no_video = None
         if self._record is not None:
-            run.videos.mkdir(exist_ok=True)
             try:
+                run.videos.mkdir(exist_ok=True)
                 self._record(run.videos / f"{env_steps:012d}.mp4")
-            except UserError as error:  # Days of training do not end for want of a video.
-                no_video = error.message
+            except Stopped:
+                raise
+            except Exception as error:  # noqa: BLE001  (days of training do not end for a video)
+                no_video = errors.said(error)
             self._lock.check()
         run.evaluations.mkdir(exist_ok=True)
         write_json(run.evaluation_json(env_steps), scores)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import threading
 from types import FrameType
 
 _NOTICE = b"\nStopping after this turn; all will be saved. Ctrl-C once more leaves at once.\n"
@@ -34,7 +35,9 @@ class StopSignals:
         return self
 
     def catch(self) -> None:
-        """Lets signals ask for a stop from now on."""
+        """Lets signals ask for a stop from now on; outside the main thread, which has them, not."""
+        if threading.current_thread() is not threading.main_thread():
+            return
         for number in _SIGNALS:
             if number == signal.SIGHUP and signal.getsignal(number) is signal.SIG_IGN:
                 continue

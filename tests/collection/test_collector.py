@@ -158,9 +158,13 @@ def test_a_restored_collector_goes_on_as_if_it_had_never_stopped() -> None:
     ("changes", "said"),
     [
         ({"random_fill_env_steps": 0}, "random_fill_env_steps must be a whole number of 1 or more"),
+        (
+            {"random_fill_env_steps": 1},
+            "random_fill_env_steps is 1, and a step of all games",
+        ),
         ({"env_steps_per_iteration": 10_001}, "env_steps_per_iteration is too large: at most 10,"),
     ],
 )
 def test_what_cannot_be_is_refused(changes: dict[str, Any], said: str) -> None:
     with pytest.raises(UserError, match=rf"^create_collector\.{said}"):
-        Setting([ENDLESS], **changes)
+        Setting([ENDLESS] * 2, **changes)

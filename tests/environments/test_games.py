@@ -46,6 +46,18 @@ def ended(step: GamesStep) -> np.ndarray:
     return step.terminated | step.truncated
 
 
+@pytest.mark.parametrize("game", ["Backgammon", "VideoCheckers"])
+def test_games_without_noop_open_without_noops(make: MakeGames, game: str) -> None:
+    shown = []
+    for kind, noop_max in ((PythonGames, 30), (VectorGames, 30), (PythonGames, 0)):
+        games = make(kind, game, 2, noop_max=noop_max)
+        assert "NOOP" not in games.spec.action_names
+        assert games.spec.rules["noop_max"] == 0
+        shown.append([start(games, 1, 2).observations, games.step(np.ones(2, int)).observations])
+    np.testing.assert_array_equal(shown[0], shown[2])
+    np.testing.assert_array_equal(shown[1], shown[2])
+
+
 @pytest.mark.parametrize(
     ("game", "count", "max_episode_steps", "steps", "ends"),
     [

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import gc
 import json
 import weakref
@@ -94,7 +95,8 @@ def games_to_evaluate(
     """Scripted games by way of gin that say they are Atari's; they are kept."""
     del render_mode
     PLAYED.append(ClosingGames([[game_of(40, 3)]] * batch_size))
-    PLAYED[-1].spec = atari_spec(game, PLAYED[-1].spec.action_names, **rules)
+    names = PLAYED[-1].spec.action_names
+    PLAYED[-1].spec = dataclasses.replace(atari_spec(game, **rules), action_names=names)
     return PLAYED[-1]
 
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +42,9 @@ def check(write_run: WriteRun, changes: dict[str, Any]) -> None:
         {"checkpoint_dir": "RUN"},
         {**RUN, "games": 0, "video": "game.GIF", "protocol": "training"},
         {"output": "scores.json"},
+        {"output": os.devnull},
+        {"output": "~/scores.json"},
+        {**RUN, "games": 0, "video": "a:b.mp4"},
     ],
 )
 def test_what_can_be_done_is_let_through(write_run: WriteRun, changes: dict[str, Any]):
@@ -59,12 +63,18 @@ def test_what_can_be_done_is_let_through(write_run: WriteRun, changes: dict[str,
         ({"watch": True}, "no action values"),
         ({"checkpoint_dir": "nowhere", "random": False}, "There is no directory"),
         ({"gin_file": ["pongg.gin"]}, "did you mean pong.gin?"),
-        ({"output": "no/such/folder/scores.json"}, "--output=no/such/folder/scores.json cannot"),
-        ({"output": "."}, "--output=. cannot be written"),
+        ({"output": "no/such/folder/scores.json"}, "no/such/folder/scores.json cannot be written"),
+        ({"output": "."}, f"--output={Path.cwd()} cannot be written"),
+        ({"output": ""}, "A path is empty"),
+        ({"output": "gs://bucket/scores.json"}, "'gs://bucket/scores.json' is an address"),
+        ({**RUN, "checkpoint_dir": ""}, "A path is empty"),
+        ({**RUN, "checkpoint_dir": "gs://bucket/run"}, "is an address"),
+        ({**RUN, "video": os.devnull}, "--video=/dev/null cannot be written"),
+        ({**RUN, "video": ""}, "A path is empty"),
         ({**RUN, "gin_file": ["pong.gin"]}, "leave --gin_file and --gin_bindings out"),
         ({**RUN, "gin_bindings": ["create_environment.game = 'Pong'"]}, "leave --gin_file"),
         ({**RUN, "video": "game.avi"}, "must end in .mp4 or .gif"),
-        ({**RUN, "video": "no/folder/game.mp4"}, "--video=no/folder/game.mp4 cannot be written"),
+        ({**RUN, "video": "no/folder/game.mp4"}, "no/folder/game.mp4 cannot be written"),
         ({**RUN, "games": 0}, "--games must be"),
         ({**RUN, "games": -1, "video": "game.mp4"}, "--games must be"),
         ({**RUN, "games": 0, "video": "g.mp4", "output": "scores.json"}, "nothing is scored"),
@@ -79,9 +89,9 @@ def test_what_cannot_be_done_is_refused(write_run: WriteRun, changes: dict[str, 
 def test_a_run_must_have_a_checkpoint_unless_chance_plays(tmp_path: Path):
     (tmp_path / "checkpoints").mkdir()
     (tmp_path / "config.gin").write_text(CONFIG)
-    dataclasses.replace(RANDOM, checkpoint_dir=str(tmp_path)).check()
+    dataclasses.replace(RANDOM, checkpoint_dir=tmp_path).check()
     with pytest.raises(UserError, match="There is no checkpoint in"):
-        dataclasses.replace(RANDOM, checkpoint_dir=str(tmp_path), random=False).check()
+        dataclasses.replace(RANDOM, checkpoint_dir=tmp_path, random=False).check()
 
 
 def test_a_window_needs_a_display(write_run: WriteRun, monkeypatch: pytest.MonkeyPatch):

@@ -98,6 +98,24 @@ def test_mp4_at_the_games_own_pace(agent: FakeAgent, tmp_path: Path):
     assert [file.name for file in tmp_path.iterdir()] == ["game.mp4"]
 
 
+def test_a_path_is_taken_as_it_is_written(
+    agent: FakeAgent, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "link.gif").symlink_to("elsewhere/game.gif")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", f"{tmp_path}/elsewhere")
+    for path, written in {
+        "a:b.gif": "a:b.gif",  # To ffmpeg, what is before a colon is a protocol.
+        "-y %d.gif": "-y %d.gif",
+        "~/home.gif": "elsewhere/home.gif",
+        "link.gif": "elsewhere/game.gif",
+    }.items():
+        record_game(agent, path, rules(2), seed=0)
+        assert (tmp_path / written).is_file()
+    assert (tmp_path / "link.gif").is_symlink()
+
+
 def test_gif_for_a_page(agent: FakeAgent, tmp_path: Path):
     path, again = tmp_path / "game.gif", tmp_path / "again.gif"
     record_game(agent, path, rules(30), seed=0)
@@ -174,6 +192,14 @@ def test_games_without_fire_and_lives_can_be_recorded(tmp_path: Path):
     config.parse([], [*ENVIRONMENT.split("\n")[1:-1], freeway])
     last = record_game(FakeAgent([0.0, 1.0, 0.5]), tmp_path / "freeway.gif", rules(5), seed=0)
     assert (last.env_steps, last.lives) == (5, 0)
+
+
+@pytest.mark.parametrize("kind", ["@vector_games", "@python_games"])
+def test_games_without_noop_can_be_recorded(tmp_path: Path, kind: str):
+    game = ["create_environment.game = 'Backgammon'", f"create_environment.games = {kind}"]
+    config.parse([], [*ENVIRONMENT.split("\n")[1:-1], *game])
+    path = tmp_path / "backgammon.gif"
+    assert record_game(FakeAgent([0.0, 1.0, 0.5]), path, rules(5), seed=0).env_steps == 5
 
 
 def test_a_game_in_a_window(agent: FakeAgent, monkeypatch: pytest.MonkeyPatch):

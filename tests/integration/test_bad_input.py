@@ -95,6 +95,10 @@ FLAGS = {
     "--run_dir=/dev/null/run": r"/dev/null/run cannot be written \(Not a directory",
     f"--run_dir={'x' * 300}": r"cannot be written \(File name too long",
     "--run_dir=a\0b": "cannot be written .*null byte",
+    "--run_dir=": "A path is empty: give one, or leave out what it was given for",
+    "--run_dir=gs://bucket/run": "'gs://bucket/run' is an address, .* Give a path",
+    "--gin_file=": "There is no gin file ''",
+    "--gin_file=gs://bucket/own.gin": "There is no gin file 'gs://bucket/own.gin'",
     "--run_dir=~nosuchuser/x": "home directory .* not known. Write the path out",
 }
 
@@ -241,7 +245,7 @@ def test_the_run_directory_is_named_after_the_command(tmp_path, monkeypatch):
     trained = []
 
     def train(run_dir: Path, seed: int | None, *, ignore_memory: bool) -> int:
-        trained.append((str(run_dir), seed, ignore_memory))
+        trained.append((RunDirectory(run_dir).path, seed, ignore_memory))
         return 0
 
     monkeypatch.setattr(experiment, "train", train)
@@ -251,10 +255,10 @@ def test_the_run_directory_is_named_after_the_command(tmp_path, monkeypatch):
     assert train_here(f"--gin_file={config.GIN_DIRECTORY}/pong.gin", "--ignore_memory").code == 0
     assert train_here("--run_dir=~/runs/mine").code == 0
     assert trained == [
-        ("runs/breakout", None, False),
-        ("runs/breakout-short-seed3", 3, False),
-        ("runs/pong", None, True),
-        (f"{tmp_path}/runs/mine", None, False),
+        (Path("runs/breakout").absolute(), None, False),
+        (Path("runs/breakout-short-seed3").absolute(), 3, False),
+        (Path("runs/pong").absolute(), None, True),
+        (tmp_path / "runs" / "mine", None, False),
     ]
 
 

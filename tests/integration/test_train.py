@@ -229,7 +229,7 @@ def test_smoke_tells_its_plan_and_its_progress_in_plain_lines(smoke):
         "  budget          1,000 environment steps (4,000 ALE frames)\n",
         "  finish          around ",
         "Evaluation at ",
-        f"  python eval.py --checkpoint_dir={smoke.run.path} --video=game.mp4\n",
+        f"python eval.py --checkpoint_dir={smoke.run.path} --video=game.mp4\n",
     ):
         assert said in err
     assert err.count(" steps/s, ") == len(logged(smoke.run))

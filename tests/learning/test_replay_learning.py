@@ -213,14 +213,19 @@ def test_what_a_person_is_told_before_a_long_run() -> None:
 
 
 @pytest.mark.parametrize(
-    ("limit", "spoil", "reason"),
+    ("limit", "spoil", "reason", "mend"),
     [
-        (1e4, np.nan, "action values or targets are no finite numbers"),
-        (5.0, 1e3, r"action values reach [\d.,e+]+, beyond create_agent\.q_value_limit"),
+        (1e4, np.nan, "action values or targets are no finite numbers", "Try a lower create_opt"),
+        (
+            5.0,
+            1e3,
+            r"action values reach [\d.,e+]+, beyond create_agent\.q_value_limit",
+            "Give a higher create_agent.q_value_limit",
+        ),
     ],
 )
 def test_training_that_diverges_stops_before_the_step_and_keeps_its_batch(
-    limit: float, spoil: float, reason: str, tmp_path: Path
+    limit: float, spoil: float, reason: str, mend: str, tmp_path: Path
 ) -> None:
     parts = build(
         create_agent__q_value_limit=limit, create_agent__target_update_period_train_steps=20
@@ -236,6 +241,7 @@ def test_training_that_diverges_stops_before_the_step_and_keeps_its_batch(
         learning.turn()
     assert caught.value.train_step == 13 == learning.status()["train_steps"] + 1
     assert re.fullmatch(reason, caught.value.reason)
+    assert caught.value.mend.startswith(mend)
     for variable, before in zip(parts.agent.q_network.variables[:-1], sound, strict=False):
         np.testing.assert_array_equal(variable.numpy(), before)
     caught.value.write(tmp_path / "diverged.npz")

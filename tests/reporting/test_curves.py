@@ -22,7 +22,9 @@ def test_everything_at_once(write_run, published_csv, capsys):
     words += ["--published", str(published_csv), "--published_curve", "DQN/nature_cnn"]
     words += ["--published_label=Them (sticky)", "--output=figure.png", "--data=figure.csv"]
     assert curves.main(words) == 0
-    assert capsys.readouterr().out == "Wrote figure.png\nWrote figure.csv\n"
+    assert capsys.readouterr().out == "".join(
+        f"Wrote {Path(name).absolute()}\n" for name in ("figure.png", "figure.csv")
+    )
     rows = pd.read_csv("figure.csv").drop_duplicates(["kind", "label"])
     assert (rows["kind"] + " " + rows["label"]).tolist() == [
         "training DQN",
@@ -66,7 +68,7 @@ def refused(arguments, capsys):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        ("RUN nowhere", "There is no directory nowhere"),
+        ("RUN nowhere", "nowhere. Give the directory of a training run"),
         ("EMPTY", "metrics.jsonl holds no log line"),
         ("RUN PONG", "Returns of different games do not compare: Breakout, Pong."),
         ("YOUNG", "There is nothing to draw"),

@@ -1,9 +1,14 @@
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+
 import matplotlib.colors
 import numpy as np
 import pytest
 
+from dqn_breakout.command_line import PROJECT
 from dqn_breakout.errors import UserError
 from dqn_breakout.reporting import comparison, figures, published_curves
 from dqn_breakout.reporting.comparison import RETURN
@@ -120,3 +125,10 @@ def test_panels(write_run):
     np.testing.assert_allclose(thick.get_ydata()[[0, 2, 3, 50]], [1 / 3, 0.4, 0.6, np.nan])
     assert set(figure.axes[2].get_lines()[-1].get_ydata()) == {0.75}
     assert legend(figure)[1] == ["DQN"]
+
+
+@pytest.mark.parametrize("backend", ["module://matplotlib_inline.backend_inline", "none", "TkAgg"])
+def test_no_backend_of_the_surroundings_is_asked_for(backend):
+    code = "from dqn_breakout.reporting import figures; figures.encoded(figures.Figure(), '.png')"
+    environment = {**os.environ, "MPLBACKEND": backend}
+    subprocess.run([sys.executable, "-c", code], cwd=PROJECT, env=environment, check=True)

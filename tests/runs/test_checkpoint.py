@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from dqn_breakout.export_network import export_network
 from dqn_breakout.runs import checkpoint as checkpoint_module
 from dqn_breakout.runs import checkpoint_files
 from dqn_breakout.runs.checkpoint import RunCheckpointer
@@ -542,6 +543,18 @@ def test_a_checkpoint_of_another_run_is_refused_and_stays(run, other, said):
     assert message.startswith(f"The checkpoint {path} is of another run: ")
     assert message.endswith(f"{said} Nothing was deleted.")
     assert all((layer.value == 0).all() for layer in small.layers.values())
+
+
+def test_an_exported_network_cannot_be_trained_on(tmp_path, run):
+    saved_at(run, 7)
+    run.config_gin.write_text("")
+    shared = RunDirectory(tmp_path / "shared")
+    exported = export_network(run.path, shared.path)
+    message = refused(shared.path, SmallRun().checkpointer(shared).restore_newest)
+    assert message == (
+        f"The checkpoint {exported} is an exported network: it can be played, by eval.py, but not "
+        "trained any further. Choose another --run_dir."
+    )
 
 
 def test_a_checkpoint_of_another_seed_than_the_record_says_is_refused(run):

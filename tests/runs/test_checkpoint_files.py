@@ -136,6 +136,21 @@ def test_a_checkpoint_replaces_one_of_the_same_step(folders):
     assert not (written.path / "metrics.npz").exists()
 
 
+@pytest.mark.parametrize("half_written", [True, False])
+def test_of_a_link_the_link_alone_is_removed(tmp_path, half_written):
+    elsewhere, folder = tmp_path / "elsewhere", tmp_path / "checkpoints"
+    elsewhere.mkdir()
+    folder.mkdir()
+    link = folder / (".000000000001.4711.tmp" if half_written else "000000000001")
+    link.symlink_to(elsewhere)
+    if half_written:
+        checkpoint_files.sweep(folder)
+    else:
+        checkpoint_files.remove_checkpoint(link)
+    assert elsewhere.is_dir()
+    assert list(folder.iterdir()) == []
+
+
 def test_writing_and_reading_a_segment_takes_little_memory_beside_its_arrays(folders):
     rows = {"frame": np.zeros((2000, 4, 84, 84), np.uint8)}
     peaks = []

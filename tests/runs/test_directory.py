@@ -74,6 +74,23 @@ def test_a_run_is_found_from_itself_its_checkpoints_and_one_checkpoint(run, insi
     assert RunDirectory.of_checkpoints(str(run.path / inside)).path == run.path
 
 
+@pytest.mark.parametrize("inside", ["", "checkpoints", "checkpoints/000000001000"])
+@pytest.mark.parametrize("linked", ["checkpoints", "checkpoints/000000001000", ""])
+def test_a_run_is_found_though_its_folders_are_links(tmp_path, run, inside, linked):
+    elsewhere = (run.path / linked).rename(tmp_path / "elsewhere")
+    (run.path / linked).symlink_to(elsewhere)
+    assert RunDirectory.of_checkpoints(run.path / inside).path == run.path
+
+
+def test_a_run_is_found_from_within_and_through_a_link_from_elsewhere(tmp_path, run, monkeypatch):
+    newest = run.checkpoints / "000000001000"
+    (tmp_path / "newest").symlink_to(newest)
+    assert RunDirectory.of_checkpoints(tmp_path / "newest").path == run.path
+    monkeypatch.chdir(newest)
+    for inside in (".", ".."):
+        assert RunDirectory.of_checkpoints(inside).path == run.path
+
+
 @pytest.mark.parametrize(
     ("folder", "said"),
     [

@@ -54,7 +54,9 @@ def run(tmp_path: Path) -> RunDirectory:
 
 
 def start(run: RunDirectory, seed: int = 7, env_steps: int = 0, config_text: str = "") -> None:
+    """Records a start, and has a checkpoint there: a run without one may change."""
     record.record_start(run, seed, "Breakout", env_steps, config_text)
+    (run.checkpoints / "000000000001").mkdir(parents=True, exist_ok=True)
 
 
 # --- One process at a time ------------------------------------------------------------------------
@@ -151,7 +153,17 @@ def test_the_seed_is_the_given_one_or_that_of_the_run_or_1(run):
     for there in (0, 7):
         start(run, there)
         assert record.settle_seed(run, None) == record.settle_seed(run, there) == there
-        run.run_json.unlink()
+
+
+def test_a_run_that_failed_before_its_first_checkpoint_pins_nothing(run):
+    settle(run, *CONFIG)
+    shutil.rmtree(run.checkpoints)
+    assert record.settle_seed(run, None) == 7
+    assert record.settle_seed(run, 8) == 8
+    settle(run, CONFIG[0], "run_record_test_agent.layers = (3,)")
+    assert "(3,)" in run.config_gin.read_text()
+    # From the first checkpoint on, it does.
+    assert "has another config" in refused(run.path, settle, run, *CONFIG)
 
 
 @pytest.mark.parametrize(("there", "given"), [(7, 8), (7, 0), (0, 1)])
@@ -253,8 +265,11 @@ def kept_as(run: RunDirectory, line: str) -> None:
     run.config_gin.write_text(f"{run.config_gin.read_text()}\n{line}\n")
 
 
+MAY_CHANGE = ("create_replay_buffer.frame_table", "create_agent.q_value_limit")
+
+
 def test_how_long_and_how_closely_watched_a_run_is_may_change(run):
-    for binding in ("train.total_env_steps", "train.anything", "create_replay_buffer.frame_table"):
+    for binding in ("train.total_env_steps", "train.anything", *MAY_CHANGE):
         settle(run, *CONFIG)
         kept_as(run, f"{binding} = 5")
         settle(run, *CONFIG)
@@ -296,6 +311,8 @@ def test_bindings_that_nothing_uses_are_refused(run, bindings, named):
 
 @pytest.mark.parametrize("content", [b"gamma = = 1\n", b"\xff\xfe\x00", None])
 def test_a_kept_config_that_is_no_gin_or_a_folder_is_named_and_kept(run, content):
+    start(run)
+    run.config_gin.unlink()
     run.config_gin.mkdir() if content is None else run.config_gin.write_bytes(content)
     said = refused(run.path, check, run, *CONFIG)
     assert said.startswith(f"{run.config_gin} cannot be read (")

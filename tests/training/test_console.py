@@ -5,12 +5,15 @@ from __future__ import annotations
 import datetime
 import io
 import re
+import shlex
+import subprocess
 import sys
 from typing import Any
 
 import pytest
 import tensorflow as tf
 
+from dqn_breakout.command_line import PROJECT
 from dqn_breakout.environments.spec import EnvironmentSpec
 from dqn_breakout.learning.learning import Turn
 from dqn_breakout.runs.directory import RunDirectory
@@ -51,7 +54,7 @@ def plan(frame_skip: int = 4, **changes: Any) -> str:
         ({}, "  budget          10,000,000 environment steps (40,000,000 ALE frames)\n"),
         # 10 million steps at 200 a second: 13 hours, 53 minutes and 20 seconds.
         ({}, "in 13 h 53 min (a guess from the processor's speed: 200 steps/s)\n"),
-        ({}, "tensorboard --logdir 'runs/my run'\n"),  # Can be pasted into a shell.
+        ({}, "-m tensorboard.main --logdir 'runs/my run'\n"),  # Can be pasted into a shell.
         ({}, "Ctrl-C saves and stops; the same command goes on"),
         ({"frame_skip": 2}, "10,000,000 environment steps (20,000,000 ALE frames)\n"),
         ({"frame_skip": 1}, "10,000,000 environment steps\n"),
@@ -166,11 +169,34 @@ def test_the_bar_starts_where_the_run_stands_and_not_before_the_first_turn():
 # --- The end --------------------------------------------------------------------------------------
 
 
-def test_the_end_says_how_to_watch_the_agent_play():
-    assert console.end(RunDirectory("runs/my run"), 1_056, None) == (
-        "Done: 1,056 environment steps. Watch it play:\n"
-        "  python eval.py --checkpoint_dir='runs/my run' --video=game.mp4"
-    )
+def test_the_end_says_how_to_watch_the_agent_play(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    said, command = console.end(RunDirectory("runs/my run"), 1_056, None).splitlines()
+    assert said == "Done: 1,056 environment steps. Watch it play:"
+    assert shlex.split(command) == [
+        sys.executable,
+        str(PROJECT / "eval.py"),
+        "--checkpoint_dir=runs/my run",
+        "--video=game.mp4",
+    ]
+
+
+@pytest.mark.parametrize("elsewhere", [False, True])
+def test_commands_that_are_printed_run_where_they_are_pasted(tmp_path, monkeypatch, elsewhere):
+    monkeypatch.chdir(tmp_path if elsewhere else PROJECT)
+    run = RunDirectory(tmp_path / "no run")
+    play = console.end(run, 1_056, None).splitlines()[1]
+    watch = next(line for line in plan(run=run).splitlines() if line.startswith("  watch"))
+    for command, code, said in (
+        (play, 2, "There is no directory"),
+        (f"{watch.removeprefix('  watch')} --inspect", 0, "no run"),
+    ):
+        # A shell with nothing on its path.
+        done = subprocess.run(
+            command, shell=True, env={"PATH": "/none"}, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == code, done.stderr
+        assert said in done.stdout + done.stderr
 
 
 def test_the_end_of_a_stopped_run_says_how_to_go_on():

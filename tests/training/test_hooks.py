@@ -248,15 +248,32 @@ def test_an_evaluation_is_done_only_with_its_video(run, capsys):
     assert len(evaluations.paused) == 2
 
 
-def test_a_video_that_cannot_be_written_ends_no_training(run, capsys):
-    evaluations = Evaluations(video=UserError("The video cannot be written: no room."))
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (UserError("It cannot be written: no room."), "It cannot be written: no room."),
+        (ValueError("no NOOP\nin this game"), "ValueError: no NOOP."),
+        (PermissionError(13, "Permission denied", "x.mp4"), "PermissionError: [Errno 13] Permis"),
+        (MemoryError(), "MemoryError: MemoryError."),
+    ],
+)
+def test_a_video_that_fails_ends_no_training(run, capsys, error, said):
+    evaluations = Evaluations(video=error)
     hook = evaluations.hook(run)
     hook.evaluate(256)
-    assert capsys.readouterr().err.splitlines() == [
-        "Evaluation at 256 steps: mean return 2.50 of 4 full games (nature protocol)",
-        "There is no video of it: The video cannot be written: no room.",
-    ]
+    scores, no_video = capsys.readouterr().err.splitlines()
+    assert scores.startswith("Evaluation at 256 steps: mean return 2.50 of 4 full games")
+    assert no_video.startswith(f"There is no video of it: {said}")
     hook.close()
+    assert run.evaluation_json(256).exists()
+
+
+def test_a_folder_of_videos_that_cannot_be_made_ends_no_training(run, capsys):
+    run.videos.write_text("a file in its place")
+    hook = Evaluations().hook(run)
+    hook.evaluate(256)
+    hook.close()
+    assert "There is no video of it: FileExistsError" in capsys.readouterr().err
     assert run.evaluation_json(256).exists()
 
 

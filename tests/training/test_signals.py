@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+import threading
 from pathlib import Path
 
 import pytest
@@ -83,6 +84,24 @@ def test_a_lost_terminal_ends_nobody_under_nohup():
         assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
     finally:
         signal.signal(signal.SIGHUP, before)
+
+
+def test_outside_the_main_thread_nothing_is_caught_and_nothing_said(capfd):
+    before = [signal.getsignal(number) for number in CAUGHT]
+    received = []
+
+    def catch() -> None:
+        with StopSignals() as stop:
+            stop.catch()
+            stop.check()
+            received.append((stop.received, stop.exit_code))
+
+    thread = threading.Thread(target=catch)
+    thread.start()
+    thread.join()
+    assert received == [(None, 0)]
+    assert [signal.getsignal(number) for number in CAUGHT] == before
+    assert capfd.readouterr() == ("", "")
 
 
 def died_by(signals: str, before: str = "") -> int:
