@@ -165,6 +165,7 @@ def test_a_variant_differs_from_breakout_in_one_setting(files, change):
 BOTH = """
 create_environment.num_environments = 1
 create_environment.frame_skip = 4
+create_environment.stack_frames = 4
 create_environment.sticky_action_probability = 0.0
 create_environment.fire_on_reset = False
 create_q_network.conv_layers = ((32, 8, 4), (64, 4, 2), (64, 3, 1))

@@ -81,8 +81,8 @@ def load_network(checkpoint_dir: str | os.PathLike[str]) -> SavedNetwork:
     except UserError as error:
         raise UserError(
             f"The checkpoint {checkpoint.path} holds another network than {run.config_gin} says "
-            f"for {spec.name} and its {len(spec.action_names)} actions: {error.message} Put back the "
-            "config.gin that belongs to it."
+            f"for {spec.name} and its {len(spec.action_names)} actions: {error.message} Put back "
+            "the config.gin that belongs to it."
         ) from error
     counters = checkpoint.counters
     return SavedNetwork(

@@ -202,7 +202,7 @@ def on_tmpfs(what: str, size: str, then: str, trial: Trial) -> None:
             trial.told["it"] = "fitted"
             return
         # What says what the run is of is not to be done without.
-        begun = "DQN on Breakout" in ended.err
+        begun = "Breakout, seed" in ended.err
         if go_on and begun:
             must_have_gone_on(ended, trial)
         else:

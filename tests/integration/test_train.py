@@ -222,7 +222,7 @@ def test_smoke_records_a_video(smoke):
 def test_smoke_tells_its_plan_and_its_progress_in_plain_lines(smoke):
     assert smoke.ended.out == ""
     err = smoke.ended.err
-    assert err.startswith("DQN on Breakout, seed 7, 4 game(s) side by side\n")
+    assert err.startswith("Breakout, seed 7, 4 game(s) side by side\n")
     for said in (
         f"  run directory   {smoke.run.path}\n",
         "  replay buffer   4,000 transitions, about 0.03 GB when full; this machine has ",
