@@ -85,7 +85,8 @@ def test_other_games_have_observations_of_their_own(
     environment = create(games=scripted, stack_frames=stack_frames, **nothing)
     assert environment.observation_spec().shape == shape
     spec = environment.pyenv.spec
-    assert (spec.name, spec.stacked, spec.rules) == ("Scripted", stack_frames is not None, PRESSES)
+    rules = {"max_episode_steps": 20, **PRESSES}
+    assert (spec.name, spec.stacked, spec.rules) == ("Scripted", stack_frames is not None, rules)
 
 
 @pytest.mark.parametrize(

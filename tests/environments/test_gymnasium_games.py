@@ -26,9 +26,15 @@ def create(name: str, num_environments: int = 2, steps: int = 30, **changes: Any
         )
 
     return create_environment(
-        3, "collection", games=games, id=name, num_environments=num_environments,
+        3,
+        "collection",
+        games=games,
+        id=name,
+        num_environments=num_environments,
         max_episode_steps=steps,
-    )  # fmt: skip
+        terminal_on_life_loss=False,
+        fire_on_reset=False,
+    )
 
 
 def test_time_steps_are_those_of_gymnasium_and_limits_are_truncations() -> None:

@@ -201,8 +201,7 @@ def test_overlapped_the_policy_acts_as_the_network_was_when_the_turn_began(
 
 def test_what_a_person_is_told_before_a_long_run() -> None:
     learning = build(create_learner__env_steps_per_train_step=2).learning
-    # Of one observation of 2x3 pixels, scaled, through 6 units, with biases.
-    forward = 2 * 3 * 4 + 2 * (2 * 3 * 4 * 6 + 6 * 4) + 6 + 4
+    forward = 2 * (2 * 3 * 4 * 6 + 6 * 4)  # Of one observation of 2x3 pixels, through 6 units.
     # An action, and half of a train step on 4 samples: three forward passes and a bit.
     assert learning.flops_per_env_step() == pytest.approx(forward * (1 + 3.64 * 4 / 2))
     told = learning.plan()["replay buffer"]
