@@ -32,6 +32,11 @@ _REGISTRY = gin_config._REGISTRY
 # Who registers configurables that are not for users to set.
 _OTHERS = ("gin.", "tf_agents.")
 _REFERENCE = re.compile(r"@(?:\w+/)*([\w.]+)")
+# What a binding was called once -> what it is called now.
+_MOVED = {
+    "build.q_network": "create_agent.q_network",
+    "build.replay_buffer": "ReplayLearning.replay_buffer",
+}
 _LACKING = (
     "The configuration sets no value for {}; give a whole file such as --gin_file=breakout.gin "
     "before it, or bind what is missing."
@@ -225,15 +230,17 @@ def _own_names() -> list[str]:
 def _hint(wrong: str, names: Collection[str]) -> str:
     """Ends the sentence that a name is wrong, by the name that was meant.
 
-    In this order: a like parameter of the same builder, that parameter of another, a like name.
+    In this order: its new name, a like parameter of the same builder, that parameter of another, a
+    like name.
     """
+    if wrong in _MOVED:
+        return f"; it is {_MOVED[wrong]} now."
     builder, _, parameter = wrong.rpartition(".")
     own = [name.removeprefix(f"{builder}.") for name in names if name.startswith(f"{builder}.")]
     same = [name for name in names if name.endswith(f".{parameter}")]
     if near := errors.nearest(parameter, own):
         return f"; did you mean {builder}.{near}?"
-    # Of several, the outermost, which is registered last and hands it on.
-    meant = same[-1] if same else errors.nearest(wrong, names)
+    meant = errors.nearest(wrong, same or names) or next(iter(same), None)
     return f"; did you mean {meant}?" if meant else "."
 
 

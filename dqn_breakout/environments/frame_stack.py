@@ -23,7 +23,11 @@ class FrameStack(wrappers.PyEnvironmentBaseWrapper):
         super().__init__(environment)
         frame = environment.observation_spec()
         self._observation_spec = array_spec.BoundedArraySpec(
-            (*frame.shape, length), frame.dtype, frame.minimum, frame.maximum, "observation"
+            (*frame.shape, length),
+            frame.dtype,
+            np.min(frame.minimum),
+            np.max(frame.maximum),
+            "observation",
         )
         self._stack = np.zeros((environment.batch_size, *frame.shape, length), frame.dtype)
 

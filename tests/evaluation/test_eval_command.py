@@ -68,7 +68,7 @@ def test_slips_are_told_in_one_sentence(arguments: list[str], words: str, tmp_pa
 
 def test_a_checkpoint_of_another_game(write_run: WriteRun):
     run = write_run(config=CONFIG.replace("Breakout", "Pong").replace("python", "vector"))
-    assert "with Pong's 6 actions" in refused(f"--checkpoint_dir={run}")
+    assert "for Pong and its 6 actions" in refused(f"--checkpoint_dir={run}")
 
 
 def test_a_network_is_scored_recorded_and_written_down(write_run: WriteRun, tmp_path: Path):

@@ -54,7 +54,7 @@ def test_what_can_be_done_is_let_through(write_run: WriteRun, changes: dict[str,
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"random": False}, "Who shall play"),
+        ({"random": False}, "Give --checkpoint_dir, or --random"),
         ({"protocol": "nature2"}, "did you mean 'nature'"),
         ({"games": 0}, "--games must be a whole number of 1 or more, but is 0"),
         ({"games": -3}, "--games must be"),

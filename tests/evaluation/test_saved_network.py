@@ -56,11 +56,11 @@ def refused(checkpoint_dir: Path) -> str:
 @pytest.mark.parametrize(
     ("old", "new", "words"),
     [
-        ("Breakout", "Pong", "variable 006 is float32 (8, 4), and float32 (8, 6) by"),
-        ("Breakout", "Pong", "config.gin with Pong's 6 actions. Put back the config.gin"),
-        ("(8,)", "(9,)", "variable 004 is float32 (64, 8), and float32 (64, 9) by"),
-        ("(8,)", "(8, 8)", "variable 006 is float32 (8, 4), and float32 (8, 8) by"),
-        ("(8,)", "()", "variable 004 is float32 (64, 8), and float32 (64, 4) by"),
+        ("Breakout", "Pong", "'006' is float32 (8, 4) there and float32 (8, 6) here"),
+        ("Breakout", "Pong", "config.gin says for Pong and its 6 actions: "),
+        ("(8,)", "(9,)", "'004' is float32 (64, 8) there and float32 (64, 9) here"),
+        ("(8,)", "(8, 8)", "'006' is float32 (8, 4) there and float32 (8, 8) here"),
+        ("(8,)", "()", "'004' is float32 (64, 8) there and float32 (64, 4) here"),
     ],
 )
 def test_another_game_and_another_network_are_told(
@@ -72,10 +72,10 @@ def test_another_game_and_another_network_are_told(
 def test_missing_variables_and_other_types_are_told(write_run: WriteRun):
     arrays = random_weights()
     arrays["001"] = arrays["001"].astype(np.float64)
-    assert "variable 001 is float64 (4,), and float32 (4,) by" in refused(write_run(arrays=arrays))
+    assert "'001' is float64 (4,) there and float32 (4,) here" in refused(write_run(arrays=arrays))
     arrays = random_weights()
     del arrays["007"]
-    assert "variable 007 is missing, and float32 (4,) by" in refused(write_run(arrays=arrays))
+    assert "'007' is missing there and float32 (4,) here" in refused(write_run(arrays=arrays))
 
 
 def test_a_damaged_file_is_named_and_the_checkpoint_before_is_used(write_run: WriteRun):
