@@ -24,6 +24,7 @@ flags.DEFINE_multi_string(
 flags.DEFINE_multi_string(
     "gin_bindings", [], "A binding such as 'create_agent.gamma=0.95'. Bindings win over files."
 )
+flags.DEFINE_boolean("list", False, "Names the gin files, a line for each, and ends.")
 flags.DEFINE_string("game", None, "Another game than the gin file's, such as Pong.")
 flags.DEFINE_string(
     "run_dir",
@@ -38,6 +39,11 @@ flags.DEFINE_boolean(
 
 def main() -> int:
     """Trains until the budget is spent or a signal stops it; returns the exit code."""
+    if FLAGS.list:
+        from dqn_breakout import config
+
+        print(config.listing())
+        return 0
     bindings = list(FLAGS.gin_bindings)
     # The same command always means the same run: started again, it goes on.
     name = "-".join(Path(file).stem for file in FLAGS.gin_file)

@@ -48,6 +48,14 @@ def available() -> list[str]:
     return sorted(path.name for path in GIN_DIRECTORY.glob("*.gin"))
 
 
+def listing() -> str:
+    """Each gin file in `GIN_DIRECTORY` with the first line that it says of itself."""
+    names = available()
+    firsts = [(GIN_DIRECTORY / name).read_text().partition("\n")[0].lstrip("# ") for name in names]
+    width = max(map(len, names), default=0)
+    return "\n".join(f"{name:{width}}  {first}" for name, first in zip(names, firsts, strict=True))
+
+
 def resolve(name: str) -> Path:
     """Finds a gin file by its path, or by its name in `GIN_DIRECTORY`, with or without `.gin`.
 

@@ -57,6 +57,11 @@ STANDING_ALONE = [
     if {"build.agent", "train.total_env_steps"} <= settings(name).keys()
 ]
 FRAGMENTS = ["short.gin", "smoke.gin"]
+ON_ATARI = {
+    name
+    for name in STANDING_ALONE
+    if settings(name).get("create_environment.game", "None") != "None"
+}
 BASES = ["atari.gin", "frozen_lake_map.gin", "gymnasium.gin", "table.gin", "three_states.gin"]
 
 
@@ -66,6 +71,23 @@ def test_every_file_is_known_to_stand_alone_or_not():
     assert set(config.available()) == {*STANDING_ALONE, *FRAGMENTS, *BASES}
     # A package named gin would hide the library of that name.
     assert {path.suffix for path in config.GIN_DIRECTORY.iterdir()} == {".gin"}
+
+
+@pytest.mark.parametrize("name", config.available())
+def test_a_file_says_in_its_first_line_what_it_is(name):
+    first = (config.GIN_DIRECTORY / name).read_text().partition("\n")[0]
+    assert re.fullmatch(r"# .{20,98}\.", first)
+    assert first.removeprefix("# ") in config.listing()
+
+
+def test_the_courses_commands_name_files_that_can_be_run():
+    course = (config.GIN_DIRECTORY.parent / "docs" / "course.md").read_text()
+    commands = re.findall(r"^python (train|eval)\.py (.*)$", course, re.MULTILINE)
+    trained = {name for _, rest in commands for name in re.findall(r"--gin_file=(\S+)", rest)}
+    assert trained - {"short.gin"} <= set(STANDING_ALONE)
+    assert set(STANDING_ALONE) - trained <= ON_ATARI
+    runs = {f"runs/{name.removesuffix('.gin')}" for name in trained} | {"runs/breakout-short"}
+    assert set(re.findall(r"--checkpoint_dir=(\S+)", course)) <= runs
 
 
 # --- Every file runs, and every binding in it is used ---------------------------------------------
