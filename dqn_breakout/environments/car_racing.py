@@ -52,6 +52,8 @@ class CarRacingPictures(gymnasium.Wrapper[np.ndarray, int, np.ndarray, int]):
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[np.ndarray, dict[str, Any]]:
         """A new track, its opening over."""
+        # The last game may have ended in a frame that was not drawn.
+        self.env.unwrapped.draws = True  # type: ignore[attr-defined]
         picture, info = self.env.reset(seed=seed, options=options)
         for _ in range(self._opening_frames):
             picture, *_ = self.env.step(0)
