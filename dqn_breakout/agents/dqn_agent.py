@@ -133,13 +133,9 @@ class DeepQAgent(NetworkAgent, dqn_agent.DqnAgent):
 
     def state_variables(self) -> dict[str, tf.Variable]:
         """Everything that learning goes on from, by name, but for the Q-network itself."""
-        # Keras makes an optimizer's variables at its first step; a fresh agent may be restored.
-        self._optimizer._create_all_weights(self.q_network.trainable_variables)
-        named = {"train_step": self.train_step_counter}
+        named = super().state_variables()
         for place, variable in enumerate(self.target_q_network.variables):
             named[f"target/{place:03d}"] = variable
-        for place, variable in enumerate(self._optimizer.variables()):
-            named[f"optimizer/{place:03d}"] = variable
         return named
 
     def targets(self, transitions: Transitions) -> tf.Tensor:

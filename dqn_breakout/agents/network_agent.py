@@ -21,13 +21,16 @@ class NetworkAgent:
         action_spec: Spec of one action.
         q_network: The network.
         final_epsilon: Epsilon once it has decayed.
+        train_step_counter: Train steps so far, int64.
     """
 
     time_step_spec: Any
     action_spec: Any
     q_network: Any
     final_epsilon: float
+    train_step_counter: Any
     _current_epsilon: Callable[[], tf.Tensor]
+    _optimizer: Any = None
 
     @property
     def epsilon(self) -> float:
@@ -63,6 +66,16 @@ class NetworkAgent:
         """The network's weights by name, in their order."""
         return {f"{place:03d}": each for place, each in enumerate(self.q_network.variables)}
 
+    def state_variables(self) -> dict[str, tf.Variable]:
+        """Everything that learning goes on from, by name, but for the network itself."""
+        named = {"train_step": self.train_step_counter}
+        if self._optimizer is not None:
+            # Keras makes them at the first step; a fresh agent may be restored.
+            self._optimizer._create_all_weights(self.q_network.trainable_variables)
+            for place, variable in enumerate(self._optimizer.variables()):
+                named[f"optimizer/{place:03d}"] = variable
+        return named
+
 
 @configurable(name="create_value_agent")
 class ValueAgent(NetworkAgent):
@@ -80,23 +93,14 @@ class ValueAgent(NetworkAgent):
         epsilon_final: Fraction = gin.REQUIRED,
         epsilon_decay_env_steps: PositiveInt = gin.REQUIRED,
     ):
-        """Builds the agent.
-
-        Args:
-            time_step_spec: Spec of the environment's time steps.
-            action_spec: Spec of one action.
-            clock: Times exploration.
-            seed: The run's seed.
-            q_network: Such as `@create_q_table`.
-            epsilon_initial: Epsilon at the first step.
-            epsilon_final: Epsilon at the end of its decay and from then on.
-            epsilon_decay_env_steps: Environment steps that the linear decay takes.
-        """
+        """Acts on a `q_network` such as `@create_q_table`; see `DeepQAgent` for the others."""
+        del seed
         self.time_step_spec = time_step_spec
         self.action_spec = action_spec
-        self.q_network = q_network(time_step_spec.observation, action_spec, seed)
+        self.q_network = q_network(time_step_spec.observation, action_spec)
         self.q_network.create_variables()
         self.final_epsilon = epsilon_final
+        self.train_step_counter = tf.Variable(0, dtype=tf.int64, name="train_step")
         self._current_epsilon = epsilon_schedule(
             clock, epsilon_initial, epsilon_final, epsilon_decay_env_steps, None
         )

@@ -54,16 +54,7 @@ class ReinforceAgent(NetworkAgent):
         network: Builder = gin.REQUIRED,
         optimizer: Builder = gin.REQUIRED,
     ):
-        """Builds the agent.
-
-        Args:
-            time_step_spec: Spec of the environment's time steps.
-            action_spec: Spec of one action.
-            clock: Not used: nothing decays.
-            seed: The run's seed.
-            network: Such as `@create_policy_network`.
-            optimizer: Such as `@create_adam`.
-        """
+        """Takes a `network` such as `@create_policy_network`, an `optimizer` as `@create_adam`."""
         del clock
         self.time_step_spec = time_step_spec
         self.action_spec = action_spec
@@ -81,27 +72,14 @@ class ReinforceAgent(NetworkAgent):
         del epsilon
         return SamplingPolicy(self, seed, stream)
 
-    def state_variables(self) -> dict[str, tf.Variable]:
-        """Everything that learning goes on from, by name, but for the network itself."""
-        self._optimizer._create_all_weights(self.q_network.trainable_variables)
-        named = {"train_step": self.train_step_counter}
-        for place, variable in enumerate(self._optimizer.variables()):
-            named[f"optimizer/{place:03d}"] = variable
-        return named
-
     @tf.function(reduce_retracing=True, autograph=False)
     def train(
         self, observations: tf.Tensor, actions: tf.Tensor, advantages: tf.Tensor
     ) -> dict[str, tf.Tensor]:
         """One step of gradient ascent on the mean of advantage times log-probability.
 
-        Args:
-            observations: Of all steps of some episodes, `(N, ...)`.
-            actions: What was done, int32 `(N,)`.
-            advantages: How much better it was than usual, float32 `(N,)`.
-
-        Returns:
-            Metrics by `metric_names`.
+        Of `N` steps: observations `(N, ...)`, actions int32 `(N,)`, advantages float32 `(N,)`, how
+        much better what was done is than usual. Gives metrics by `metric_names`.
         """
         with tf.GradientTape() as tape:
             outputs, _ = self.q_network(observations, training=True)
@@ -130,12 +108,7 @@ def create_policy_network(
     """Dense layers of elu units, and one output less than there are actions.
 
     For two actions the sigmoid of the output is the probability of the first, as in Géron 2019.
-
-    Args:
-        observation_spec: Spec of observations, float `(N,)`.
-        action_spec: The action's spec.
-        seed: The run's seed.
-        dense_units: Units of each hidden layer.
+    `dense_units` are those of each hidden layer.
 
     Raises:
         UserError: Observations are no list of numbers.

@@ -36,7 +36,10 @@ class Player:
 
     def start_anew(self) -> None:
         """Every game starts anew, from a seed of its own."""
-        self._time_step = self.environment.reset()
+        self._time_step = start = self.environment.reset()
+        # The metrics tell games apart by steps that only start one.
+        ended = np.full_like(start.step_type, ts.StepType.LAST)
+        self._played.append((ended, start.step_type, start.reward))
 
     def step(self, actions: np.ndarray, counted: np.ndarray | None = None) -> ts.TimeStep:
         """Steps every game.
@@ -46,11 +49,12 @@ class Player:
             counted: Which games the metrics are to count this step of, bool `(B,)`; None for all.
         """
         before, after = self.time_step, self.environment.step(actions.astype(np.int32))
-        kinds = before.step_type
+        kinds, next_kinds = before.step_type, after.step_type
         if counted is not None:
             # A step that only starts a game does not count.
-            kinds = np.where(counted, kinds, ts.StepType.LAST).astype(np.int32)
-        self._played.append((kinds, after.step_type, after.reward))
+            kinds = np.where(counted, kinds, np.int32(ts.StepType.LAST))
+            next_kinds = np.where(counted, next_kinds, np.int32(ts.StepType.FIRST))
+        self._played.append((kinds, next_kinds, after.reward))
         self._time_step = after
         return after
 

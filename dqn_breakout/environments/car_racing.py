@@ -14,7 +14,6 @@ from dqn_breakout.configurable import NonNegativeInt, PositiveInt, configurable
 
 _ROWS_OF_THE_PANEL = 12  # At the bottom, with speed and steering drawn as bars.
 
-
 gymnasium.register(
     "UndrawnCarRacing-v3",
     entry_point="dqn_breakout.environments.undrawn_car_racing:UndrawnCarRacing",
@@ -36,13 +35,7 @@ class CarRacingPictures(gymnasium.Wrapper[np.ndarray, int, np.ndarray, int]):
         frame_skip: PositiveInt = gin.REQUIRED,
         opening_frames: NonNegativeInt = gin.REQUIRED,
     ):
-        """Wraps a `CarRacing` with discrete actions.
-
-        Args:
-            environment: What is played.
-            frame_skip: See the class.
-            opening_frames: Frames at the start, while the picture zooms in, that nothing is done.
-        """
+        """Wraps a `CarRacing` with discrete actions; nothing is done in the opening frames."""
         super().__init__(environment)
         self.frame_skip = frame_skip
         self._opening_frames = opening_frames
@@ -52,6 +45,8 @@ class CarRacingPictures(gymnasium.Wrapper[np.ndarray, int, np.ndarray, int]):
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[np.ndarray, dict[str, Any]]:
         """A new track, its opening over."""
+        # The last game may have ended in a frame that was not drawn.
+        self.env.unwrapped.draws = True  # type: ignore[attr-defined]
         picture, info = self.env.reset(seed=seed, options=options)
         for _ in range(self._opening_frames):
             picture, *_ = self.env.step(0)

@@ -30,14 +30,7 @@ class GymnasiumGames(Games):
         observation_spec: array_spec.BoundedArraySpec,
         max_episode_steps: int,
     ):
-        """Takes environments without a time limit of their own.
-
-        Args:
-            environments: The games.
-            spec: What others ask of them.
-            observation_spec: One game's observation.
-            max_episode_steps: Environment steps after which a game is truncated.
-        """
+        """Takes environments without a time limit of their own, and that limit."""
         self.batch_size = len(environments)
         self.spec = spec
         self.observation_spec = observation_spec
@@ -46,42 +39,34 @@ class GymnasiumGames(Games):
         self.model = getattr(environments[0].unwrapped, "P", None)
         self._max_episode_steps = max_episode_steps
         self._steps = np.zeros(self.batch_size, np.int64)
-        self._over = np.zeros(self.batch_size, bool)
+        shape = self.batch_size, *observation_spec.shape
+        kinds = np.float32, bool, bool, np.int32
         self._current = GamesStep(
-            observations=np.zeros(
-                (self.batch_size, *observation_spec.shape), observation_spec.dtype
-            ),
-            rewards=np.zeros(self.batch_size, np.float32),
-            terminated=np.zeros(self.batch_size, bool),
-            truncated=np.zeros(self.batch_size, bool),
-            lives=np.zeros(self.batch_size, np.int32),
+            np.zeros(shape, observation_spec.dtype),
+            *(np.zeros(self.batch_size, kind) for kind in kinds),
         )
 
     def reset(self, games: np.ndarray, seeds: np.ndarray) -> GamesStep:
         """See `Games.reset`."""
-        step = GamesStep(*(values.copy() for values in self._current))
         for index, seed in zip(games, seeds, strict=True):
-            self._start(step, int(index), int(seed))
-        return self._give(step)
+            self._start(index, int(seed))
+        return self._seen()
 
     def step(self, actions: np.ndarray) -> GamesStep:
         """See `Games.step`."""
-        step = GamesStep(*(values.copy() for values in self._current))
+        over = self._current.terminated | self._current.truncated
         for index, action in enumerate(actions):
-            if self._over[index]:
-                self._start(step, index, None)
+            if over[index]:
+                self._start(index, None)
                 continue
             observation, reward, terminated, truncated, info = self.environments[index].step(
                 int(action)
             )
             self._steps[index] += 1
-            step.observations[index] = observation
-            step.rewards[index] = float(reward)
-            step.terminated[index] = terminated
             cut_off = truncated or self._steps[index] >= self._max_episode_steps
-            step.truncated[index] = not terminated and cut_off
-            step.lives[index] = info.get("lives", 0)
-        return self._give(step)
+            ends = terminated, cut_off and not terminated
+            self._see(index, observation, reward, *ends, info.get("lives", 0))
+        return self._seen()
 
     def render(self) -> np.ndarray:
         """The screen of game 0, RGB uint8 `(height, width, 3)`."""
@@ -92,19 +77,18 @@ class GymnasiumGames(Games):
         for environment in self.environments:
             environment.close()
 
-    def _start(self, step: GamesStep, index: int, seed: int | None) -> None:
+    def _start(self, index: int, seed: int | None) -> None:
         observation, info = self.environments[index].reset(seed=seed)
         self._steps[index] = 0
-        step.observations[index] = observation
-        step.rewards[index] = 0
-        step.terminated[index] = False
-        step.truncated[index] = False
-        step.lives[index] = info.get("lives", 0)
+        self._see(index, observation, 0, False, False, info.get("lives", 0))
 
-    def _give(self, step: GamesStep) -> GamesStep:
-        self._over = step.terminated | step.truncated
-        self._current = step
-        return step
+    def _see(self, index: int, *values: Any) -> None:
+        """Takes a game's values, in the order of `GamesStep`."""
+        for array, value in zip(self._current, values, strict=True):
+            array[index] = value
+
+    def _seen(self) -> GamesStep:
+        return GamesStep(*(array.copy() for array in self._current))
 
 
 @configurable

@@ -9,7 +9,6 @@ from __future__ import annotations
 from typing import Any
 
 import gymnasium
-import numpy as np
 from gymnasium import spaces
 
 # State -> action -> (probability, next state, reward, whether it ends), as gymnasium's tables have
@@ -56,8 +55,8 @@ class ThreeStates(gymnasium.Env[int, int]):
         outcomes = self.P[self._state][int(action)]
         if not outcomes:
             return self._state, 0.0, False, False, {}
-        place = np.searchsorted(np.cumsum([each[0] for each in outcomes]), self.np_random.random())
-        _, self._state, reward, ends = outcomes[min(int(place), len(outcomes) - 1)]
+        place = self.np_random.choice(len(outcomes), p=[each[0] for each in outcomes])
+        _, self._state, reward, ends = outcomes[place]
         return self._state, reward, ends, False, {}
 
 

@@ -9,14 +9,7 @@ from gymnasium.envs.box2d.car_racing import CarRacing
 
 
 class UndrawnCarRacing(CarRacing):
-    """CarRacing that can step without drawing.
-
-    It draws a picture in each step, which takes nearly all of its time, and skipped frames need
-    none.
-
-    Attributes:
-        draws: Whether steps draw.
-    """
+    """CarRacing that draws in a step where `draws` says so: that takes nearly all of its time."""
 
     draws = True
     _picture: np.ndarray

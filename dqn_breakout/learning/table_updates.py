@@ -5,6 +5,8 @@ The arithmetic is `tables`; here it meets games and the agent's `QTable`.
 
 from __future__ import annotations
 
+import abc
+from collections.abc import Sequence
 from typing import Any
 
 import gin
@@ -14,18 +16,19 @@ from tf_agents.trajectories import time_step as ts
 from dqn_breakout.configurable import Fraction, NonNegativeFloat, configurable, require
 from dqn_breakout.environments.games_environment import GamesEnvironment
 from dqn_breakout.learning import tables
+from dqn_breakout.learning.online_learning import Update
 from dqn_breakout.networks.q_table import QTable
 
 _MOST_STATES_SHOWN = 64
 
 
-class TableUpdate:
-    """What all of them share; see `online_learning.Update`."""
+class TableUpdate(Update):
+    """What all of them share: a copy of the table that is taken and put back in each turn."""
 
-    metric_names: tuple[str, ...] = ()
+    _q_values: np.ndarray
 
     def __init__(self, environment: GamesEnvironment, table: QTable, gamma: float):
-        """Takes games with numbered states and the table of what their actions are worth."""
+        """Takes games with numbered states, their actions' values, and the discount factor."""
         self._table = table
         self._action_names = environment.spec.action_names
         self._gamma = gamma
@@ -33,10 +36,9 @@ class TableUpdate:
         if (model := getattr(environment.games, "model", None)) is not None:
             self._process = tables.MarkovDecisionProcess.of_model(model)
             table.assign(np.where(self._process.possible, 0.0, -np.inf))
-        self._q_values = table.values()
 
     def begin_turn(self) -> int:
-        """Takes the table in hand."""
+        """Takes the table."""
         self._q_values = self._table.values()
         return 0
 
@@ -44,30 +46,28 @@ class TableUpdate:
         """The rows of those states."""
         return self._q_values[observations]
 
-    def learn(
-        self, env_steps: int, time_step: ts.TimeStep, actions: np.ndarray, after: ts.TimeStep
-    ) -> int:
-        """Nothing, where it is planned."""
-        del env_steps, time_step, actions, after
-        return 0
-
     def end_turn(self) -> dict[str, float]:
         """Puts the table back."""
         self._table.assign(self._q_values)
         return {}
 
     def result(self) -> str:
-        """The table and the best action of each state."""
+        """What each state or its actions are worth, and its best action."""
         q_values = self._table.values()
         if len(q_values) > _MOST_STATES_SHOWN:
             return ""
-        width = 2 + max(12, *map(len, self._action_names))
-        lines = ["state" + "".join(name.rjust(width) for name in self._action_names) + "  best"]
-        for state, row in enumerate(q_values):
+        names, columns = self._shown(q_values)
+        width = 2 + max(12, *map(len, names))
+        lines = ["state" + "".join(name.rjust(width) for name in names) + "  best"]
+        for state, (row, best) in enumerate(zip(columns, q_values.argmax(axis=1), strict=True)):
             cells = ("" if value == -np.inf else f"{value:.6f}" for value in row)
             texts = "".join(cell.rjust(width) for cell in cells)
-            lines.append(f"{state:5}{texts}  {self._action_names[row.argmax()]}")
+            lines.append(f"{state:5}{texts}  {self._action_names[best]}")
         return "\n".join(lines)
+
+    def _shown(self, q_values: np.ndarray) -> tuple[Sequence[str], np.ndarray]:
+        """The names of the columns, and their values `(S, columns)`."""
+        return self._action_names, q_values
 
 
 class Planning(TableUpdate):
@@ -90,50 +90,44 @@ class Planning(TableUpdate):
             f"is {environment.spec.name}, which has no model to plan with, as FrozenLake-v1, "
             "Taxi-v4 and ThreeStates-v0 have; learn by playing, with @TabularQLearning.",
         )
-        self._change = 0.0
+
+    @abc.abstractmethod
+    def _sweep(self, q_values: np.ndarray) -> tuple[np.ndarray, float]:
+        """The next table, and the largest change of a value."""
+
+    def begin_turn(self) -> int:
+        """The sweep."""
+        self._q_values, self._change = self._sweep(self._table.values())
+        return 1
 
     def end_turn(self) -> dict[str, float]:
-        """Puts the table back; gives the largest change of a value in the sweep."""
-        super().end_turn()
-        return {"largest_change": self._change}
+        """The largest change of a value in the sweep."""
+        return {**super().end_turn(), "largest_change": self._change}
 
 
 @configurable
 class ValueIteration(Planning):
     """Sweeps over the values of states (Sutton and Barto 2018, section 4.4)."""
 
-    def begin_turn(self) -> int:
-        """The next values, and what actions are worth by them."""
-        super().begin_turn()
-        state_values = self._q_values.max(axis=1)
-        after = tables.value_iteration(self._process, self._gamma, state_values)
-        self._change = float(np.abs(after - state_values).max())
-        # Its best actions are worth the next values: so the table remembers them.
-        self._q_values = self._process.action_values(state_values, self._gamma)
-        return 1
+    def _sweep(self, q_values: np.ndarray) -> tuple[np.ndarray, float]:
+        before = q_values.max(axis=1)
+        after = tables.value_iteration(self._process, self._gamma, before)
+        # Best actions by this table are worth the next values: so it remembers them.
+        table = self._process.action_values(before, self._gamma)
+        return table, float(np.abs(after - before).max())
 
-    def result(self) -> str:
-        """The value and the best action of each state."""
-        q_values = self._table.values()
-        if len(q_values) > _MOST_STATES_SHOWN:
-            return ""
-        best = (self._action_names[row.argmax()] for row in q_values)
-        rows = zip(q_values.max(axis=1), best, strict=True)
-        lines = [f"{state:5}{value:14.6f}  {name}" for state, (value, name) in enumerate(rows)]
-        return "\n".join(["state         value  best", *lines])
+    def _shown(self, q_values: np.ndarray) -> tuple[Sequence[str], np.ndarray]:
+        return ("value",), q_values.max(axis=1, keepdims=True)
 
 
 @configurable
 class QValueIteration(Planning):
     """Sweeps over the values of actions (Géron 2019, chapter 18, "Markov Decision Processes")."""
 
-    def begin_turn(self) -> int:
-        """The next action values."""
-        super().begin_turn()
-        before, possible = self._q_values, self._process.possible
-        self._q_values = tables.q_value_iteration(self._process, self._gamma, before)
-        self._change = float(np.abs(self._q_values[possible] - before[possible]).max())
-        return 1
+    def _sweep(self, q_values: np.ndarray) -> tuple[np.ndarray, float]:
+        after = tables.q_value_iteration(self._process, self._gamma, q_values)
+        possible = self._process.possible
+        return after, float(np.abs(after[possible] - q_values[possible]).max())
 
 
 @configurable
@@ -151,15 +145,7 @@ class TabularQLearning(TableUpdate):
         learning_rate: Fraction = gin.REQUIRED,
         learning_rate_decay: NonNegativeFloat = gin.REQUIRED,
     ):
-        """See `TableUpdate`.
-
-        Args:
-            environment: Games with numbered states.
-            table: What their actions are worth.
-            gamma: Discount factor.
-            learning_rate: alpha at the first environment step.
-            learning_rate_decay: d in alpha / (1 + d k) at environment step k.
-        """
+        """See `TableUpdate`; alpha at environment step k is learning_rate / (1 + decay k)."""
         super().__init__(environment, table, gamma)
         self._learning_rate = learning_rate
         self._decay = learning_rate_decay
@@ -185,7 +171,6 @@ class TabularQLearning(TableUpdate):
         return len(played)
 
     def end_turn(self) -> dict[str, float]:
-        """Puts the table back; gives the mean size of the errors."""
-        super().end_turn()
+        """The mean size of the errors."""
         errors, self._errors = self._errors, []
-        return {"td_error": float(np.mean(errors)) if errors else 0.0}
+        return {**super().end_turn(), "td_error": float(np.mean(errors)) if errors else 0.0}

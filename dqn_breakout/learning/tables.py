@@ -79,14 +79,7 @@ def q_learning(
 ) -> float:
     """Q(s, a) <- Q(s, a) + alpha (r + discount max over a' of Q(s', a') - Q(s, a)), in place.
 
-    Args:
-        q_values: The table, `(S, A)`; its entry of `state` and `action` is changed.
-        state: Where the action was taken.
-        action: Which.
-        reward: What it gave.
-        next_state: Where it led.
-        discount: gamma, or 0 where the episode terminated.
-        learning_rate: alpha.
+    The discount is gamma, or 0 where the episode terminated.
 
     Returns:
         The temporal-difference error.

@@ -8,7 +8,9 @@ from typing import Any
 import gin
 import numpy as np
 import tensorflow as tf
+import tf_keras
 from tf_agents.networks import network
+from tf_agents.networks.sequential import Sequential
 
 from dqn_breakout.configurable import configurable, require
 
@@ -23,22 +25,16 @@ class QTable(network.Network):
             infinity.
     """
 
-    def __init__(self, observation_spec: Any, action_spec: Any, seed: int):
+    def __init__(self, observation_spec: Any, action_spec: Any):
         """Builds a table of zeros.
-
-        Args:
-            observation_spec: Spec of a state's number.
-            action_spec: The action's spec.
-            seed: Not used: nothing is random here.
 
         Raises:
             UserError: States are not numbered.
         """
-        del seed
         numbered = observation_spec.shape.rank == 0 and observation_spec.dtype.is_integer
         require(
             numbered,
-            "create_agent.q_network",
+            "create_value_agent.q_network",
             "is a table, and this environment's observations are "
             f"{observation_spec.dtype.name} {tuple(observation_spec.shape)}: a table needs states "
             "that are numbered, as FrozenLake-v1 has them; give a network.",
@@ -49,11 +45,7 @@ class QTable(network.Network):
         self.possible = tf.Variable(np.ones(shape, bool), trainable=False, name="possible")
 
     def call(
-        self,
-        observation: tf.Tensor,
-        step_type: Any = None,
-        network_state: Any = (),
-        training: bool = False,
+        self, observation: Any, step_type: Any = None, network_state: Any = (), training: Any = None
     ) -> tuple[tf.Tensor, Any]:
         """Action values, float64 `(B, A)`, of states `(B,)`."""
         del step_type, training
@@ -71,48 +63,30 @@ class QTable(network.Network):
         self.table.assign(np.where(possible, q_values, 0.0))
 
 
-@configurable(name="create_rule")
-class Rule(network.Network):
-    """What each action is worth by hand: observations times weights that nobody learns."""
+@configurable
+def create_rule(
+    observation_spec: Any, action_spec: Any, *, weights: Sequence[Sequence[float]] = gin.REQUIRED
+) -> Sequential:
+    """A rule written by hand: actions are worth observations times weights that nobody learns.
 
-    def __init__(
-        self,
-        observation_spec: Any,
-        action_spec: Any,
-        seed: int,
-        *,
-        weights: Sequence[Sequence[float]] = gin.REQUIRED,
-    ):
-        """Builds the rule.
+    Observations are `(N,)`; weights have a row for each of its numbers, and in it one number for
+    each action.
 
-        Args:
-            observation_spec: Spec of observations, `(N,)`.
-            action_spec: The action's spec.
-            seed: Not used: nothing is random here.
-            weights: A row for each number of an observation, with one number for each action.
-
-        Raises:
-            UserError: They are of another shape.
-        """
-        del seed
-        shape = (*observation_spec.shape, int(action_spec.maximum) + 1)
-        values = np.array(weights, np.float32)
-        require(
-            values.shape == shape,
-            "create_rule.weights",
-            f"has the shape {values.shape}, and this environment's observations and actions need "
-            f"{shape}.",
-        )
-        super().__init__(input_tensor_spec=observation_spec, state_spec=(), name="Rule")
-        self.weights_by_hand = tf.Variable(values, trainable=False, name="weights")
-
-    def call(
-        self,
-        observation: tf.Tensor,
-        step_type: Any = None,
-        network_state: Any = (),
-        training: bool = False,
-    ) -> tuple[tf.Tensor, Any]:
-        """Action values, float32 `(B, A)`, of observations `(B, N)`."""
-        del step_type, training
-        return tf.cast(observation, tf.float32) @ self.weights_by_hand, network_state
+    Raises:
+        UserError: They are of another shape.
+    """
+    shape = (*observation_spec.shape, int(action_spec.maximum) + 1)
+    values = np.array(weights, np.float32)
+    require(
+        values.shape == shape,
+        "create_rule.weights",
+        f"has the shape {values.shape}, and this environment's observations and actions need "
+        f"{shape}.",
+    )
+    by_hand = tf_keras.layers.Dense(
+        shape[-1],
+        use_bias=False,
+        kernel_initializer=tf_keras.initializers.Constant(values),
+        trainable=False,
+    )
+    return Sequential([by_hand], input_spec=observation_spec, name="Rule")

@@ -1,4 +1,4 @@
-"""The optimizer against its formula."""
+"""The optimizers against their formulas."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 import tensorflow as tf
 import tf_keras
 
-from dqn_breakout.agents.optimizers import RMSprop
+from dqn_breakout.agents.optimizers import RMSprop, create_adam
 from dqn_breakout.errors import UserError
 
 ARGUMENTS: dict[str, Any] = {
@@ -108,3 +108,17 @@ def test_compiled_in_a_graph_with_several_variables_it_is_the_plain_update() -> 
 def test_a_value_out_of_range_is_refused_by_name() -> None:
     with pytest.raises(UserError, match=r"^create_optimizer\.rho must be a number from 0 to 1"):
         RMSprop(**{**ARGUMENTS, "rho": 1.5})
+
+
+@pytest.mark.parametrize(("decay", "rates"), [(4, [0.4, 0.3, 0.2, 0.1, 0, 0]), (None, [0.4] * 6)])
+def test_adams_step_size_falls_to_nothing_in_a_straight_line(
+    decay: int | None, rates: list[float]
+) -> None:
+    """A gradient that stays has the running means 1 and 1: each step is the step size."""
+    optimizer = create_adam(learning_rate=0.4, epsilon=1e-9, decay_train_steps=decay)
+    weight = tf.Variable(0.0)
+    places = [0.0]
+    for _ in rates:
+        optimizer.apply_gradients([(tf.constant(1.0), weight)])
+        places.append(float(weight))
+    np.testing.assert_allclose(-np.diff(places), rates, atol=1e-5)

@@ -92,6 +92,11 @@ def test_pictures_of_the_car_are_stacked_and_skipped_frames_change_nothing() -> 
         np.testing.assert_array_equal(ours.observation, theirs.observation)
         np.testing.assert_array_equal(ours.reward, theirs.reward)
     assert not np.array_equal(pairs[0][0].observation, pairs[-1][0].observation)
+    for each in (undrawn, drawn):
+        # Off the field in the first of four frames: the others are not played, and none is drawn.
+        each.games.environments[0].unwrapped.car.hull.position = (1e4, 1e4)
+        assert each.step(actions).is_last()[0]
+    np.testing.assert_array_equal(*(each.step(actions).observation for each in (undrawn, drawn)))
 
 
 def wrapper(environment: Any) -> Any:
