@@ -56,7 +56,7 @@ _SAMPLINGS = 200
 
 def configured(gin_files: list[str], gin_bindings: list[str], name: str) -> Any:
     """What a configuration binds to a name such as `train.keep_checkpoints`."""
-    from dqn_breakout import config, experiment  # noqa: F401  (registers what gin configures)
+    from dqn_breakout import config
 
     config.parse(gin_files, gin_bindings)
     return config.value(name)

@@ -10,8 +10,7 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-# `experiment` defines what the configurations below bind.
-from dqn_breakout import config, experiment  # noqa: F401
+from dqn_breakout import config
 from dqn_breakout.errors import UserError
 from dqn_breakout.evaluation.evaluate import evaluate_agent
 from dqn_breakout.evaluation.game_picture import GamePicture
