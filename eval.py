@@ -46,7 +46,7 @@ def main() -> None:
     request = EvaluationRequest(**{name: values[name] for name in EvaluationRequest.names()})
     request.check()
     # TensorFlow takes seconds to import: after the flags were looked at.
-    from dqn_breakout import config, experiment  # noqa: F401  (registers what a config may name)
+    from dqn_breakout import config
     from dqn_breakout.evaluation import session
 
     with config.building():

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import gc
 import itertools
-import resource
 import statistics
 import sys
 import time
@@ -56,7 +55,7 @@ _SAMPLINGS = 200
 
 def configured(gin_files: list[str], gin_bindings: list[str], name: str) -> Any:
     """What a configuration binds to a name such as `train.keep_checkpoints`."""
-    from dqn_breakout import config, experiment  # noqa: F401  (registers what gin configures)
+    from dqn_breakout import config
 
     config.parse(gin_files, gin_bindings)
     return config.value(name)
@@ -181,11 +180,10 @@ class ThisProject(contestant.Contestant):
         """Memory of this process in bytes, now and at most so far, and what is stored."""
         gc.collect()
         stored = min(self._replay.rows_added, self._replay.max_length)
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         return {
             "transitions": stored * self.num_environments,
             "resident_bytes": int(psutil.Process().memory_info().rss),
-            "peak_bytes": peak if sys.platform == "darwin" else 1024 * peak,
+            "peak_bytes": _peak_bytes(),
         }
 
     def sampling(self) -> dict[str, float]:
@@ -298,3 +296,13 @@ if __name__ == "__main__":
         contestant.serve(lambda settings: ThisProject(**settings))
     except UserError as error:
         sys.exit(error.message)
+
+
+def _peak_bytes() -> int:
+    """The most memory that this process has had so far."""
+    if sys.platform == "win32":
+        return int(psutil.Process().memory_info().peak_wset)
+    import resource
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else 1024 * peak

@@ -17,6 +17,7 @@ import functools
 import io
 import os
 import shlex
+import subprocess
 import sys
 import tempfile
 import traceback
@@ -99,7 +100,8 @@ def silence(stream: TextIO) -> None:
 def python(*words: str) -> str:
     """A command of this very Python, to be pasted into the shell that started this process."""
     executable = near(Path(sys.executable))
-    return shlex.join([executable if os.sep in executable else sys.executable, *words])
+    command = [executable if os.sep in executable else sys.executable, *words]
+    return subprocess.list2cmdline(command) if sys.platform == "win32" else shlex.join(command)
 
 
 def near(path: Path) -> str:

@@ -7,6 +7,7 @@ which runs code: `import` loads any module, and an `include` that names no file 
 from __future__ import annotations
 
 import contextlib
+import importlib
 import inspect
 import itertools
 import os
@@ -27,6 +28,8 @@ from dqn_breakout.errors import UserError
 
 GIN_DIRECTORY: Path = Path(__file__).resolve().parent.parent / "gin"
 
+# Imports all that a configuration may name. By its name, when it is needed: imports point down.
+_COMPOSITION = "dqn_breakout.experiment"
 # Private: gin has no other list of what is registered.
 _REGISTRY = gin_config._REGISTRY
 # Who registers configurables that are not for users to set.
@@ -157,16 +160,18 @@ def parse(
 ) -> None:
     """Replaces gin's configuration by that of the files and bindings, and locks it.
 
-    Modules that define configurables must be imported before. Later settings win: files in order,
-    as `resolve` finds them, each `include` (beside the file that includes, else as `resolve` does)
-    where it stands, then bindings. With a builder that is replaced go the settings it had. Without
-    `includes` there may be none: what a run saved never has any, and may come from a stranger.
+    A module of one's own that defines configurables must be imported before. Later settings win:
+    files in order, as `resolve` finds them, each `include` (beside the file that includes, else as
+    `resolve` does) where it stands, then bindings. With a builder that is replaced go the settings
+    it had. Without `includes` there may be none: what a run saved never has any, and may come from
+    a stranger.
 
     Raises:
         UserError: Something is not found, not gin, not known, TF-Agents' own, an `import`, an
             undefined macro, or one that nothing refers to (unless a file in `GIN_DIRECTORY` sets
             it). gin's configuration is then empty.
     """
+    importlib.import_module(_COMPOSITION)
     gin.clear_config()
     read = _AsWritten()
     files = map(resolve, gin_files)

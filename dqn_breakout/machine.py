@@ -93,8 +93,8 @@ def usable_cores() -> int:
 
     A share is rounded up to whole cores.
     """
-    tells = hasattr(os, "sched_getaffinity")
-    cores = [len(os.sched_getaffinity(0)) if tells else os.cpu_count() or 1]
+    usable = getattr(os, "sched_getaffinity", None)  # Linux alone tells.
+    cores = [len(usable(0)) if usable else os.cpu_count() or 1]
     for group in _control_groups("cpu"):
         times = ("cpu.max",), ("cpu.cfs_quota_us", "cpu.cfs_period_us")  # Version 2, version 1.
         for names in times:

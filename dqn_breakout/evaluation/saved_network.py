@@ -45,9 +45,6 @@ class SavedNetwork:
 def load_network(checkpoint_dir: str | os.PathLike[str]) -> SavedNetwork:
     """Parses the run's saved configuration and gives its network the newest sound weights.
 
-    All modules that define configurables must have been imported: the saved configuration names
-    those of training too.
-
     Args:
         checkpoint_dir: A run directory, its checkpoints folder, or one checkpoint.
 

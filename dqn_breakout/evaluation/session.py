@@ -22,8 +22,6 @@ from dqn_breakout.runs.files import write_json
 def play(request: EvaluationRequest) -> None:
     """Scores and shows what was asked for; scores are told before anything is shown.
 
-    All modules that define configurables must have been imported.
-
     Args:
         request: Checked already.
 

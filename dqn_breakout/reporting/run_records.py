@@ -109,7 +109,7 @@ def _count(settings: Mapping[str, str], name: str) -> int | None:
 def _read(path: Path) -> str:
     """The text of a file; empty if there is none."""
     try:
-        return path.read_text(errors="replace")
+        return path.read_text(encoding="utf-8", errors="replace")
     except FileNotFoundError:
         return ""
     except OSError as error:

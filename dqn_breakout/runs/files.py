@@ -7,6 +7,7 @@ import errno
 import json
 import os
 import re
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -88,6 +89,8 @@ def make_folder(folder: Path) -> None:
 
 def sync_folder(folder: Path) -> None:
     """Flushes a folder's entries to disk, so that a rename in it survives a power cut."""
+    if sys.platform == "win32":
+        return  # It opens no folder to flush it.
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import errno
-import fcntl
 import json
 import operator
 import os
@@ -16,6 +15,8 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
+
+import filelock
 
 from dqn_breakout import config, errors, machine
 from dqn_breakout.errors import UserError
@@ -67,17 +68,15 @@ def locked(run: RunDirectory) -> Iterator[Lock]:
     with contextlib.ExitStack() as closing:
         try:
             file = closing.enter_context(open(run.lock, "a+b", buffering=0))
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if not filelock.lock_descriptor(file.fileno(), blocking=False):
+                raise UserError(
+                    f"The run directory {run.path} is in use by {_holder(file)}. Wait for it, stop "
+                    "it, or choose another --run_dir."
+                )
             lock = Lock(run, file)
             lock.check()
             file.truncate(0)
-            file.write(f"process {os.getpid()} on {platform.node()}".encode())
-        except BlockingIOError as error:
-            holder = errors.printable(run.lock.read_text(errors="replace")) or "another process"
-            raise UserError(
-                f"The run directory {run.path} is in use by {holder}. Wait for it, stop it, or "
-                "choose another --run_dir."
-            ) from error
+            file.write(f"\nprocess {os.getpid()} on {platform.node()}".encode())
         except OSError as error:
             raise UserError(
                 f"The run directory {run.path} cannot be locked ({error.strerror}). Make room or "
@@ -89,9 +88,17 @@ def locked(run: RunDirectory) -> Iterator[Lock]:
             # Another process may have come in the meantime, or the directory may be gone.
             with contextlib.suppress(OSError):
                 if is_new and os.listdir(run.path) == [run.lock.name]:
+                    if sys.platform == "win32":
+                        file.close()  # No open file is removed there, not even by who has it open.
                     run.lock.unlink()
                     for folder in reversed(made):
                         folder.rmdir()
+
+
+def _holder(file: BinaryIO) -> str:
+    """Who wrote into a lock. Its first byte is left out: Windows lets the holder alone read it."""
+    file.seek(1)
+    return errors.printable(file.read().decode(errors="replace")) or "another process"
 
 
 def settle_seed(run: RunDirectory, seed: int | None) -> int:

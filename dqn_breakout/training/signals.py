@@ -9,7 +9,8 @@ import threading
 from types import FrameType
 
 _NOTICE = b"\nStopping after this turn; all will be saved. Ctrl-C once more leaves at once.\n"
-_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+# Windows has no SIGHUP.
+_SIGNALS = [each for each in signal.Signals if each.name in ("SIGINT", "SIGTERM", "SIGHUP")]
 
 
 class Stopped(Exception):
@@ -39,7 +40,7 @@ class StopSignals:
         if threading.current_thread() is not threading.main_thread():
             return
         for number in _SIGNALS:
-            if number == signal.SIGHUP and signal.getsignal(number) is signal.SIG_IGN:
+            if number.name == "SIGHUP" and signal.getsignal(number) is signal.SIG_IGN:
                 continue
             self._before[number] = signal.signal(number, self._receive)
 

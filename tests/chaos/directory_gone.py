@@ -9,7 +9,6 @@ from __future__ import annotations
 import functools
 import re
 import shutil
-import signal
 from pathlib import Path
 
 import psutil
@@ -18,7 +17,7 @@ from tests.chaos.campaign import Case, Trial
 from tests.chaos.disk_full import GO_ON, must_say_once
 from tests.chaos.run_outcome import rows, rows_so_far, saved_steps, setting, snapshot
 from tests.chaos.tiny_run import PATHS
-from tests.chaos.train_process import Ended, TrainProcess
+from tests.chaos.train_process import HALT, RESUME, Ended, TrainProcess
 
 # With them there is a checkpoint.
 _ROWS = 4
@@ -64,7 +63,7 @@ def moved_and_back(go_on: bool, trial: Trial) -> None:
         moved.rename(trial.run.path)
         trial.must_go_on()
         return
-    life.signal(signal.SIGCONT)
+    life.signal(RESUME)
     missed = life.wait_until(lambda: _MISSED in life.err())
     _must_be_gone(trial)
     moved.rename(trial.run.path)
@@ -91,7 +90,7 @@ def _stopped(go_on: bool, trial: Trial, *more: str) -> TrainProcess:
     """
     life = trial.start(*more, *((GO_ON,) if go_on else ()))
     life.wait_until(lambda: rows_so_far(trial.run) >= _ROWS)
-    life.signal(signal.SIGSTOP)
+    life.signal(HALT)
     life.wait_until(lambda: psutil.Process(life.pid).status() == psutil.STATUS_STOPPED)
     trial.must(bool(saved_steps(trial.run)), "there was no checkpoint to lose")
     return life
@@ -107,7 +106,7 @@ def _move(trial: Trial) -> Path:
 
 
 def _continued(life: TrainProcess) -> Ended:
-    life.signal(signal.SIGCONT)
+    life.signal(RESUME)
     return life.wait()
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 import functools
 import random
 import shutil
-import signal
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -18,7 +17,7 @@ from tests.chaos.campaign import Case, Trial
 from tests.chaos.file_operations import Operation
 from tests.chaos.run_outcome import rows_so_far, saved_steps
 from tests.chaos.tiny_run import PATHS, operations
-from tests.chaos.train_process import TrainProcess
+from tests.chaos.train_process import KILL, TrainProcess
 
 _CHAINS = 50
 _MOST_KILLS = 4
@@ -61,7 +60,7 @@ def chain(seed: int, trial: Trial) -> None:
         how = chance.choice((_at_a_time, _in_a_checkpoint, _at_a_row, _before_an_operation))
         life, moment = how(trial, chance)
         ended = life.wait()
-        if ended.code == -signal.SIGKILL:
+        if ended.code == -KILL:
             killed.append(moment)
         elif not trial.must_end(ended):
             return
@@ -75,7 +74,7 @@ def chain(seed: int, trial: Trial) -> None:
 
 def before(operation: Operation, trial: Trial) -> None:
     """A run killed before a file operation, then left alone."""
-    if trial.must_end(_start_and_kill_before(operation, trial).wait(), -signal.SIGKILL):
+    if trial.must_end(_start_and_kill_before(operation, trial).wait(), -KILL):
         _went_on(trial, [f"before {operation}"])
 
 
@@ -126,9 +125,7 @@ def _before_an_operation(trial: Trial, chance: random.Random) -> Moment:
 
 
 def _start_and_kill_before(operation: Operation, trial: Trial) -> TrainProcess:
-    kill = functools.partial(
-        file_operations.signal_before, signal.SIGKILL, trial.run.path, operation
-    )
+    kill = functools.partial(file_operations.signal_before, KILL, trial.run.path, operation)
     return trial.start(prepare=kill)
 
 
@@ -137,5 +134,5 @@ def _killed(trial: Trial, due: Callable[[], bool], seconds: float = 0.0) -> Trai
     life = trial.start()
     life.wait_until(due)
     time.sleep(seconds)
-    life.signal(signal.SIGKILL)
+    life.signal(KILL)
     return life

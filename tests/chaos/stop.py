@@ -19,7 +19,7 @@ from typing import Literal
 
 from tests.chaos.campaign import Case, Trial
 from tests.chaos.run_outcome import rows, rows_so_far, saved_steps, setting
-from tests.chaos.train_process import Ended
+from tests.chaos.train_process import HANG_UP, Ended
 
 GRACE_SECONDS = 10.0
 Through = Literal["pipe", "terminal"] | None
@@ -47,7 +47,7 @@ def stop(seed: int, through: Through, trial: Trial, *, from_scratch: bool) -> No
     """A run stopped at moments that the seed chooses until one met it alive, then left alone."""
     number = (signal.SIGTERM, signal.SIGINT)[seed // 2 % 2]
     if through == "terminal":
-        number = signal.SIGHUP
+        number = HANG_UP
     trial.told |= {"signal": number.name, "stops": 1}
     chance = random.Random(f"stop/{through}/{seed}")
     for _ in range(_MOST_MISSES):

@@ -21,7 +21,7 @@ from tests.chaos.campaign import Case, Trial, try_one
 from tests.chaos.file_operations import Operation
 from tests.chaos.run_outcome import differences, rows, saved_steps, snapshot
 from tests.chaos.tiny_run import flags, reference
-from tests.chaos.train_process import Ended, TrainProcess
+from tests.chaos.train_process import HANG_UP, KILL, Ended, TrainProcess
 
 pytestmark = pytest.mark.slow
 
@@ -43,12 +43,12 @@ class Life:
 
 def hang_up_in_an_evaluation() -> None:
     """This process will get SIGHUP in the middle of its first evaluation."""
-    signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    signal.signal(HANG_UP, signal.SIG_DFL)
     check, steps = signals.StopSignals.check, itertools.count(1)
 
     def after_a_step(stop: signals.StopSignals) -> None:
         if next(steps) == 3:
-            signal.raise_signal(signal.SIGHUP)
+            signal.raise_signal(HANG_UP)
         check(stop)
 
     signals.StopSignals.check = after_a_step  # type: ignore[assignment, method-assign]
@@ -69,7 +69,7 @@ def lives(trial: Trial, work_dir: Path) -> dict[str, Life]:
         "SIGTERM": stop(signal.SIGTERM, run, FIRST_ROW),
         "SIGINT": stop(signal.SIGINT, run, FIRST_ROW),
         "SIGHUP": hang_up_in_an_evaluation,
-        "SIGKILL": stop(signal.SIGKILL, run, AFTER_THE_THIRD_CHECKPOINT),
+        "SIGKILL": stop(KILL, run, AFTER_THE_THIRD_CHECKPOINT),
         "budget": None,
     }
     lives = {}

@@ -14,8 +14,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-# `experiment` defines what the configuration of an exported run binds.
-from dqn_breakout import experiment  # noqa: F401
 from dqn_breakout.errors import UserError
 from dqn_breakout.evaluation.saved_network import load_network
 from dqn_breakout.export_network import export_network

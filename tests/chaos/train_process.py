@@ -19,12 +19,15 @@ import time
 import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import BinaryIO, Literal
+from typing import Any, BinaryIO, Literal
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 # No tiny run takes as long, however busy the machine.
 PATIENCE_SECONDS = 300.0
-_FORKS = multiprocessing.get_context("forkserver")
+# By their names: Windows has none of them.
+_POSIX = ("SIGKILL", "SIGHUP", "SIGSTOP", "SIGCONT")
+KILL, HANG_UP, HALT, RESUME = (signal.Signals[each] for each in _POSIX)
+_FORKS: Any = multiprocessing.get_context("forkserver")
 _FORKS.set_forkserver_preload(["tests.chaos.imported"])
 # Starting or asking after one process asks after all of them.
 _ONE_AT_A_TIME = threading.Lock()
@@ -92,6 +95,8 @@ class TrainProcess:
     def _from_scratch(
         self, arguments: Sequence[str], out: BinaryIO, err: BinaryIO, through: str | None
     ) -> subprocess.Popen[bytes]:
+        if sys.platform == "win32":
+            raise NotImplementedError("It has no such terminals.")
         written: int | None = None
         if through is not None:
             read, written = os.pipe() if through == "pipe" else os.openpty()
@@ -140,7 +145,7 @@ class TrainProcess:
         deadline = time.monotonic() + PATIENCE_SECONDS
         while self.running():
             if time.monotonic() > deadline:
-                os.kill(self.pid, signal.SIGKILL)
+                os.kill(self.pid, KILL)
                 raise AssertionError(
                     f"train.py did not end within {PATIENCE_SECONDS:.0f} s:\n{self.err()}"
                 )
@@ -158,7 +163,9 @@ class TrainProcess:
 
 def _take_terminal() -> None:
     """Makes the terminal on stdout this process's own; it is told of its end, even under nohup."""
-    signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    if sys.platform == "win32":
+        raise NotImplementedError("It has no such terminals.")
+    signal.signal(HANG_UP, signal.SIG_DFL)
     os.login_tty(os.dup(1))
 
 

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import signal
 from pathlib import Path
 
 from tests.chaos.campaign import Case, Trial
 from tests.chaos.tiny_run import PATHS
-from tests.chaos.train_process import Ended
+from tests.chaos.train_process import KILL, Ended
 
 
 def cases(work_dir: Path) -> list[Case]:
@@ -42,7 +41,7 @@ def stale_lock(trial: Trial) -> None:
     """The first was killed; its lock is there with its number in it, and the second goes on."""
     first = trial.start()
     first.wait_until(trial.run.metrics_jsonl.exists)
-    first.signal(signal.SIGKILL)
+    first.signal(KILL)
     first.wait()
     note = trial.run.lock.read_text()
     trial.must(f"process {first.pid} " in note, f"the lock says {note!r}")

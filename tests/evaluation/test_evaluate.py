@@ -11,8 +11,7 @@ import numpy as np
 import pytest
 from tf_agents.environments.tf_py_environment import TFPyEnvironment
 
-# `experiment` defines what the configurations below bind.
-from dqn_breakout import config, experiment  # noqa: F401
+from dqn_breakout import config
 from dqn_breakout.agents.exploration import RandomPolicy
 from dqn_breakout.environments.atari_games import atari_spec
 from dqn_breakout.errors import UserError

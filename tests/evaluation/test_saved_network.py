@@ -5,8 +5,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-# `experiment` defines what the configurations below bind.
-from dqn_breakout import experiment  # noqa: F401
 from dqn_breakout.errors import UserError
 from dqn_breakout.evaluation.saved_network import load_network
 from dqn_breakout.runs import checkpoint_files

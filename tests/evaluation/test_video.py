@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import resource
 from pathlib import Path
 from typing import Any
 
@@ -10,13 +9,13 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-# `experiment` defines what the configurations below bind.
-from dqn_breakout import config, experiment  # noqa: F401
+from dqn_breakout import config
 from dqn_breakout.errors import UserError
 from dqn_breakout.evaluation.evaluate import evaluate_agent
 from dqn_breakout.evaluation.game_picture import GamePicture
 from dqn_breakout.evaluation.shown_game import Choice, shown_environment, shown_game, watch_game
 from dqn_breakout.evaluation.video import record_game
+from tests import file_size
 from tests.evaluation.conftest import ENVIRONMENT, FakeAgent, rules
 
 FIRE = 1
@@ -161,13 +160,9 @@ def test_an_interrupted_recording_leaves_what_was_there(
 
 @pytest.mark.parametrize("ending", [".mp4", ".gif"])
 def test_a_video_that_does_not_fit_is_not_there(agent: FakeAgent, tmp_path: Path, ending: str):
-    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (2_000, limits[1]))
-    try:
-        with pytest.raises(UserError, match=r"cannot be written: .") as raised:
-            record_game(agent, tmp_path / f"game{ending}", rules(20), 3)
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    said = r"cannot be written: ."
+    with file_size.at_most(2_000), pytest.raises(UserError, match=said) as raised:
+        record_game(agent, tmp_path / f"game{ending}", rules(20), 3)
     assert len(raised.value.message.splitlines()) == 1
     assert list(tmp_path.iterdir()) == []
 

@@ -7,7 +7,6 @@ few are also started as a user starts them.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
 import re
 import shutil
@@ -16,6 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import IO, Any
 
+import filelock
 import psutil
 import pytest
 
@@ -104,9 +104,9 @@ FLAGS = {
 
 
 def hold(run: RunDirectory) -> IO[str]:
-    run.lock.write_text("process 4711 on elsewhere")
+    run.lock.write_text("\nprocess 4711 on elsewhere")
     file = run.lock.open()
-    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    assert filelock.lock_descriptor(file.fileno(), blocking=False)
     return file
 
 

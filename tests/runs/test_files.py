@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-import resource
 import subprocess
 import sys
 from pathlib import Path
@@ -15,6 +14,7 @@ import pytest
 from dqn_breakout.errors import UserError
 from dqn_breakout.runs import files
 from dqn_breakout.runs.files import write_atomically, write_json
+from tests import file_size
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -70,13 +70,9 @@ def test_a_rename_that_fails_names_the_file_and_not_what_is_gone(tmp_path):
 
 
 def test_a_write_that_really_fails_names_the_file(tmp_path):
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, hard))
-    try:
-        with pytest.raises(OSError, match=os.strerror(errno.EFBIG)) as caught:
-            write_atomically(tmp_path / "file", bytes(5000))
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    said = os.strerror(errno.EFBIG)
+    with file_size.at_most(1000), pytest.raises(OSError, match=said) as caught:
+        write_atomically(tmp_path / "file", bytes(5000))
     assert caught.value.filename == str(tmp_path / "file")
     assert list(tmp_path.iterdir()) == []
 
@@ -138,6 +134,8 @@ def test_a_link_is_followed_and_stays(tmp_path, there):
 
 
 def test_a_pipe_and_a_device_are_written_to_and_stay(tmp_path):
+    if sys.platform == "win32":
+        pytest.skip("Windows has no such pipes.")
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
     reading = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)

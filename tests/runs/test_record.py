@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import functools
 import json
 import os
@@ -14,6 +13,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import filelock
 import gin
 import numpy as np
 import pytest
@@ -133,13 +133,13 @@ def test_a_directory_that_is_gone_is_noticed(run, way):
 
 
 def test_a_lock_that_is_removed_while_it_is_taken_holds_nothing(run, monkeypatch):
-    flock = fcntl.flock
+    lock = filelock.lock_descriptor
 
-    def remove_then_lock(file, how):
+    def remove_then_lock(descriptor, **how):
         (run.path / ".lock").unlink()
-        flock(file, how)
+        return lock(descriptor, **how)
 
-    monkeypatch.setattr(fcntl, "flock", remove_then_lock)
+    monkeypatch.setattr(filelock, "lock_descriptor", remove_then_lock)
     with pytest.raises(UserError, match="cannot be locked"), record.locked(run):
         pytest.fail("held")
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import resource
-import signal
 import time
 from pathlib import Path
 from typing import Any
@@ -17,6 +15,7 @@ from dqn_breakout.errors import UserError
 from dqn_breakout.runs.directory import RunDirectory
 from dqn_breakout.training.hooks import EvaluationHook, MetricsFileHook, TensorBoardHook
 from dqn_breakout.training.signals import Stopped
+from tests import file_size
 from tests.training.rows import row
 
 
@@ -121,15 +120,9 @@ def test_a_line_for_which_there_is_no_room_leaves_nothing_of_itself(run):
     hook = MetricsFileHook(run, {})
     hook.on_row(row(100))
     size = run.metrics_jsonl.stat().st_size
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    try:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (size + 10, before[1]))
-        with pytest.raises(OSError, match=r"No space left|too large") as caught:
-            hook.on_row(row(200))
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
-        signal.signal(signal.SIGXFSZ, handler)
+    said = r"No space left|too large"
+    with file_size.at_most(size + 10), pytest.raises(OSError, match=said) as caught:
+        hook.on_row(row(200))
     assert caught.value.filename == str(run.metrics_jsonl)
     assert run.metrics_jsonl.stat().st_size == size
     hook.on_row(row(300))

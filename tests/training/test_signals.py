@@ -15,6 +15,9 @@ from dqn_breakout.training.signals import Stopped, StopSignals
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 
+if sys.platform == "win32":
+    pytest.skip("Windows has no SIGHUP.", allow_module_level=True)
+
 CAUGHT = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 NOTICE = "Stopping after this turn; all will be saved. Ctrl-C once more leaves at once."
 
