@@ -72,8 +72,8 @@ def create_q_network(
     require(
         observation_spec.shape.rank > 0,
         "create_agent.q_network",
-        "is a network, and this environment's observations are the numbers of its states: bind "
-        "@create_q_table, as frozen_lake.gin does.",
+        "is a network, and this environment's observations are the numbers of its states: learn a "
+        "table, as frozen_lake.gin does.",
     )
     pixels = observation_spec.dtype == tf.uint8
     divisors = observation_scale or (255.0 if pixels else 1.0)
