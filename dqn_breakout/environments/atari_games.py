@@ -22,6 +22,16 @@ gymnasium.register_envs(ale_py)
 # The emulator introduces itself on stderr, once for each game, unless it is told not to.
 ale_py.ALEInterface.setLoggerMode(ale_py.LoggerMode.Error)
 
+# What `create_environment` hands on to its games, and nobody else binds.
+OF_ENVIRONMENT = (
+    "game",
+    "batch_size",
+    "frame_skip",
+    "noop_max",
+    "sticky_action_probability",
+    "max_episode_steps",
+    "render_mode",
+)
 # A preprocessed frame: gray, 84x84 (Mnih et al. 2015, Methods, "Preprocessing").
 FRAME_SPEC = array_spec.BoundedArraySpec((84, 84), np.uint8, 0, 255, name="observation")
 # Above what a game lasts, below what the emulator's 32-bit counter holds. Games are cut off by

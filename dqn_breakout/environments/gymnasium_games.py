@@ -91,7 +91,7 @@ class GymnasiumGames(Games):
         return GamesStep(*(array.copy() for array in self._current))
 
 
-@configurable
+@configurable(denylist=["id", "batch_size", "max_episode_steps", "render_mode"])
 def gymnasium_games(
     *,
     id: str,  # noqa: A002  (gymnasium's word for it)

@@ -9,6 +9,7 @@ from dqn_breakout.configurable import configurable
 from dqn_breakout.environments.atari_games import (
     FRAME_SPEC,
     NO_LIMIT_ALE_FRAMES,
+    OF_ENVIRONMENT,
     RESEED_PERIOD_ENV_STEPS,
     atari_spec,
     opening_noops,
@@ -17,7 +18,7 @@ from dqn_breakout.environments.gymnasium_games import GymnasiumGames
 from dqn_breakout.errors import UserError
 
 
-@configurable(name="python_games")
+@configurable(name="python_games", denylist=OF_ENVIRONMENT)
 class PythonGames(GymnasiumGames):
     """One gymnasium environment per game, preprocessed as in Mnih et al. 2015 (Methods).
 

@@ -12,6 +12,7 @@ from dqn_breakout.configurable import configurable
 from dqn_breakout.environments.atari_games import (
     FRAME_SPEC,
     NO_LIMIT_ALE_FRAMES,
+    OF_ENVIRONMENT,
     RESEED_PERIOD_ENV_STEPS,
     atari_spec,
     opening_noops,
@@ -21,7 +22,7 @@ from dqn_breakout.environments.games import Games, GamesStep
 from dqn_breakout.environments.python_games import PythonGames
 
 
-@configurable
+@configurable(denylist=OF_ENVIRONMENT)
 def vector_games(
     *,
     game: str,

@@ -84,9 +84,7 @@ def record_game(
                         break
                 for _ in range(stays):
                     writer.send(picture)
-        # Nobody says whether ffmpeg could write its last bytes.
-        if imageio_ffmpeg.count_frames_and_secs(temporary)[0] != 1 + step.env_steps + stays:
-            raise OSError("it came out cut short, as on a full disk")
+        _check_whole(temporary, 1 + step.env_steps + stays)
         os.replace(temporary, target)
     except (OSError, RuntimeError) as error:  # RuntimeError: ffmpeg is not there, or has no video.
         reason = errors.first_line(error)
@@ -94,6 +92,12 @@ def record_game(
     finally:
         temporary.unlink(missing_ok=True)
     return step
+
+
+def _check_whole(path: Path, pictures: int) -> None:
+    """Counts a video's pictures: nobody says whether ffmpeg could write its last bytes."""
+    if imageio_ffmpeg.count_frames_and_secs(path)[0] != pictures:
+        raise OSError("it came out cut short, as on a full disk")
 
 
 def _writer(
