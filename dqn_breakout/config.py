@@ -224,7 +224,9 @@ def _bind(name: str, text: str, place: str) -> None:
         gin.parse_config(f"{name} = {text}")
     except Exception as error:  # gin does not say what it raises.
         said = _said(error)
-        if said.startswith(("No configurable", "Configurable")):
+        if "denylisted" in said:
+            said = f"{said[:-1]}: it is not for gin to set."
+        elif said.startswith(("No configurable", "Configurable")):
             wrong = next((each for each in references if f"'@{each}'" in said), setting)
             said = said[:-1] + _hint(wrong, _own_names())
         raise UserError(f"{place}: {said}") from error
