@@ -138,6 +138,14 @@ def test_a_command_is_right_where_the_user_stands(
     assert command_line.python(command_line.near(Path("/project/eval.py"))) == command
 
 
+def test_windows_shells_know_no_single_quotes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "platform", "win32")
+    monkeypatch.setattr(sys, "executable", "/my python")
+    assert command_line.python("eval.py", "--video=my game.mp4") == (
+        '"/my python" eval.py "--video=my game.mp4"'
+    )
+
+
 @pytest.mark.parametrize("script", ["train.py", "eval.py"])
 def test_a_script_is_run_from_anywhere_and_with_a_safe_path(script: str, tmp_path: Path) -> None:
     done = subprocess.run(

@@ -93,7 +93,9 @@ def test_a_second_process_is_refused_and_told_who_holds_the_run(run):
 
 
 @pytest.mark.parametrize("error", [UserError, TypeError])  # gin's own are other errors.
-def test_directories_made_for_a_wrong_command_go_again(tmp_path, error):
+@pytest.mark.parametrize("system", ["win32", "linux"])  # Each has its way of letting go.
+def test_directories_made_for_a_wrong_command_go_again(tmp_path, monkeypatch, system, error):
+    monkeypatch.setattr(sys, "platform", system)
     run = RunDirectory(tmp_path / "runs" / "run")
     for _ in range(2):  # An error lets go.
         with pytest.raises(error, match="wrong"), record.locked(run):
