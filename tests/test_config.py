@@ -179,7 +179,7 @@ WRONG = [
     ("network_.decay_ = 1", "; did you mean Agent_.decay_?"),
     (
         "Agent_.train_step = 1",
-        "1: Configurable 'Agent_' has denylisted kwarg 'train_step'; did you",
+        "1: Configurable 'Agent_' has denylisted kwarg 'train_step': it is not",
     ),
     ("x/Foreign_.glow = 0.5", "1: Foreign_ is TF-Agents' own, and this project sets it up itself;"),
     ("agents.Foreign_.glow = 0.5", "itself; did you mean create_foreign_.glow?"),

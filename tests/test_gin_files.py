@@ -26,6 +26,7 @@ TINY = (
     "create_learner.train_steps_per_group = 1",
     "create_replay_buffer.capacity_transitions = 400",
     "OnlineLearning.env_steps_per_turn = 16",
+    "CarRacingPictures.opening_frames = 2",
     "train.total_env_steps = 192",
     "train.log_period_env_steps = 64",
     "train.checkpoint_period_env_steps = 128",
